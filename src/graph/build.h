@@ -41,7 +41,7 @@ lk_value lk_concat(lk_graph *g, const lk_value *parts, int count, int axis);
 lk_value lk_permute(lk_graph *g, lk_value x, const int32_t *perm);
 /* Same logical row-major order; free where the storage is the same ([N,C,H,W] is *not* the same order as [N,H*W,C]). */
 lk_value lk_reshape(lk_graph *g, lk_value x, lk_shape shape);
-/* [N,C,H,W] <-> [N,H*W,C]: the same memory, no work (a permute and reshape that the planner aliases). */
+/* [N,C,H,W] <-> [N,H*W,C]: the same memory, no work (ops TO_TOKENS, FROM_TOKENS, which the planner aliases). */
 lk_value lk_to_tokens(lk_graph *g, lk_value x);
 lk_value lk_from_tokens(lk_graph *g, lk_value tokens, int height, int width);
 lk_value lk_gather(lk_graph *g, lk_value table, lk_value ids);

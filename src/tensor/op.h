@@ -37,6 +37,9 @@
  *   CONCAT          2..8 inputs                                                y along attrs.axis.axis
  *   PERMUTE         x                                                          y, y.dim[i] = x.dim[perm[i]]
  *   RESHAPE         x                                                          y, same logical row-major order
+ *   TO_TOKENS       x [N,C,H,W]                                                y [N,H*W,C]: the same memory, the planner aliases it
+ *   FROM_TOKENS     x [N,H*W,C]                                                y [N,C,H,W] (attrs.shape.shape): likewise; each is the
+ *                                                                              other's gradient
  *   GATHER          table [V,C], ids i32 [...]                                 y [...,C]
  *   GATHER_DX       ids, dy                                                    dtable [V,C], rows summed in order of position
  *   REDUCE          x                                                          sum | mean | max over axes (keepdims or not)
@@ -99,6 +102,8 @@
     X(CONCAT, "concat", 2, 8, 1, 1)                                                                                    \
     X(PERMUTE, "permute", 1, 1, 1, 1)                                                                                  \
     X(RESHAPE, "reshape", 1, 1, 1, 1)                                                                                  \
+    X(TO_TOKENS, "to_tokens", 1, 1, 1, 1)                                                                              \
+    X(FROM_TOKENS, "from_tokens", 1, 1, 1, 1)                                                                          \
     X(GATHER, "gather", 2, 2, 1, 1)                                                                                    \
     X(GATHER_DX, "gather_dx", 2, 2, 1, 1)                                                                              \
     X(REDUCE, "reduce", 1, 1, 1, 1)                                                                                    \
@@ -205,7 +210,7 @@ typedef union lk_attributes {
         int32_t perm[LK_MAX_RANK];
     } permute;
     struct {
-        lk_shape shape; /* RESHAPE, BROADCAST: shape of the output; GATHER_DX: shape of the table */
+        lk_shape shape; /* RESHAPE, BROADCAST, FROM_TOKENS: shape of the output; GATHER_DX: shape of the table */
         float factor;   /* BROADCAST; builders pass 1 explicitly */
     } shape;
     struct {
