@@ -6,7 +6,7 @@
 #ifndef LIKENESS_STATUS_H
 #define LIKENESS_STATUS_H
 
-#define LIKENESS_STATUS_LIST(X)                                                                                       \
+#define LIKENESS_STATUS_LIST(X)                                                                                        \
     X(LIKENESS_OK, 0, "ok")                                                                                            \
     X(LIKENESS_USAGE, 2, "wrong usage")                                                                                \
     X(LIKENESS_BAD_FILE, 3, "model or picture file is bad")                                                            \

@@ -1,0 +1,187 @@
+/* likeness/likeness.h - the public interface of Likeness: pictures from words, and pictures of the same person from one
+ * reference picture, on any Vulkan 1.3 device.
+ *
+ *     likeness_context *context;
+ *     if (likeness_open(NULL, &context) != LIKENESS_OK) ...;            // NULL options: all defaults
+ *     likeness_model *model;
+ *     likeness_load(context, "assets/cameo", &model);
+ *     likeness_generate_params params = {.prompt = "micah portrait of a person, red background", .seed = 7};
+ *     likeness_image picture = {0};
+ *     if (likeness_generate(model, &params, &picture) != LIKENESS_OK) puts(likeness_message(context));
+ *     likeness_image_free(&picture);
+ *     likeness_unload(model);
+ *     likeness_close(context);
+ *
+ * Parameter structs: a zeroed struct means every default. Strings are UTF-8, copied when needed, owned by the caller.
+ * Functions return a code from status.h; likeness_message(context) has the detail of the last failure. The library
+ * never prints, exits, or opens a network connection. A context and what was made from it belong to one thread at a
+ * time. */
+#ifndef LIKENESS_LIKENESS_H
+#define LIKENESS_LIKENESS_H
+
+#include "likeness/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct likeness_context likeness_context;
+typedef struct likeness_model likeness_model;
+
+/* ---- context and devices
+ * --------------------------------------------------------------------------------------------- */
+
+typedef struct likeness_options {
+    const char *device; /* index ("0") or part of a name; NULL: the best device, else the LIKENESS_DEVICE variable */
+    const char *cache;  /* folder of the pipeline cache and doctor's memory; NULL: the user's cache folder */
+    bool precise;       /* f32 weights and scalar kernels everywhere */
+    uint64_t max_block; /* largest device allocation in bytes; 0: what the device allows, 1 GiB at most */
+    int32_t max_groups_axis;                   /* artificial limit of workgroups an axis (tests); 0: the device's */
+    void (*log)(void *user, const char *line); /* verbose lines; NULL: none */
+    void *log_user;
+} likeness_options;
+
+/* "0.1.0" */
+const char *likeness_version(void);
+/* Opens a device. On failure *context still receives a context that only holds the message (close it), or NULL when
+ * even that failed. */
+likeness_status likeness_open(const likeness_options *options, likeness_context **context);
+void likeness_close(likeness_context *context);
+/* Message of the last failure on this context, "" if none; valid until the next call. */
+const char *likeness_message(const likeness_context *context);
+/* Name and driver of the open device, one line. */
+const char *likeness_device_name(const likeness_context *context);
+
+/* Calls row for every Vulkan device: a one-line summary, a description of several lines, whether it would be chosen.
+ * Needs no context; message (bytes long) receives what went wrong. */
+likeness_status likeness_devices(const likeness_options *options,
+                                 void (*row)(void *user, int index, const char *summary, const char *description,
+                                             bool chosen),
+                                 void *user, char *message, size_t message_bytes);
+
+/* Runs every kernel that this device would use, forward and backward, against the C reference. row is called per check:
+ * op, case, variant, relative error, milliseconds, verdict ("ok", "replaced", "FAILED"). A failing kernel is replaced
+ * by its next variant, which is remembered for this device and driver. LIKENESS_OK when every op has a working kernel.
+ */
+likeness_status likeness_doctor(likeness_context *context,
+                                void (*row)(void *user, const char *op, const char *test, int variant, double error,
+                                            double milliseconds, const char *verdict),
+                                void *user);
+/* True when doctor has not yet run on this device and driver. */
+bool likeness_doctor_needed(const likeness_context *context);
+
+/* ---- pictures
+ * -------------------------------------------------------------------------------------------------------- */
+
+typedef struct likeness_image {
+    int32_t width, height;
+    uint8_t *rgb; /* height x width x 3, sRGB; owned by the struct */
+} likeness_image;
+
+/* PNG or JPEG by content, any bit depth; alpha over white; EXIF rotation applied; at most 64 megapixels. */
+likeness_status likeness_image_read(likeness_context *context, const char *path, likeness_image *image);
+void likeness_image_free(likeness_image *image);
+/* Writes a PNG, whole or not at all. settings: AUTOMATIC1111's parameters text, NULL for none; the mark that the
+ * picture is synthetic (XMP DigitalSourceType) is always written. */
+likeness_status likeness_image_write(likeness_context *context, const char *path, const likeness_image *image,
+                                     const char *settings);
+/* Places count pictures side by side, scaled to the height of the tallest, on white. */
+likeness_status likeness_image_sheet(likeness_context *context, const likeness_image *const *images, int count,
+                                     likeness_image *sheet);
+
+/* ---- models
+ * ---------------------------------------------------------------------------------------------------------- */
+
+/* A diffusers folder. Beside it Likeness' own files identity_encoder.onnx and judge.onnx are used where present. */
+likeness_status likeness_load(likeness_context *context, const char *folder, likeness_model **model);
+void likeness_unload(likeness_model *model);
+/* Replaces the identity encoder by another ONNX file. */
+likeness_status likeness_set_discriminator(likeness_model *model, const char *onnx_path);
+
+/* Progress of a long call: phase ("load", "text", "sample", "guide", ...), step of total, and for guidance the likeness
+ * so far (else NaN). Return false to stop. */
+typedef bool (*likeness_progress)(void *user, const char *phase, int step, int total, double likeness);
+
+typedef struct likeness_generate_params {
+    const char *prompt;          /* NULL or "": the empty prompt */
+    const char *negative_prompt; /* used when cfg_scale is not 1 */
+    int64_t seed;                /* noise of this picture; any value */
+    int32_t width, height;       /* 0: the model's; multiples of the autoencoder's factor times the U-Net's */
+    int32_t steps;               /* 0: the model's (Cameo: 4) */
+    double cfg_scale;            /* 0: the model's (Cameo: 1, one branch) */
+    likeness_progress progress;
+    void *progress_user;
+} likeness_generate_params;
+
+likeness_status likeness_generate(likeness_model *model, const likeness_generate_params *params, likeness_image *image);
+
+typedef enum likeness_method {
+    LIKENESS_METHOD_ANCHORED = 0,
+    LIKENESS_METHOD_UNANCHORED,   /* for comparison */
+    LIKENESS_METHOD_NOISE_DESCENT /* for comparison */
+} likeness_method;
+
+typedef struct likeness_personalize_params {
+    likeness_generate_params base;
+    const likeness_image *reference;
+    int32_t iterations; /* 0: 50; -1: none (only the unguided picture) */
+    double id_scale;    /* 0: 1; the step is id_scale * sqrt(D / 16384) */
+    double step_factor; /* c_k; 0: 1 (the paper), 0.958 repeats the released code */
+    double until;       /* stop at this likeness; 0: never */
+    likeness_method method;
+    int32_t reading;       /* 0 = A, 1 = B, 2 = C (docs/methods/rectifid.md) */
+    bool recompute;        /* one network instance that recomputes instead of one a segment; same bytes, less memory */
+    int32_t preview_every; /* calls preview every so many iterations; 0: never */
+    void (*preview)(void *user, int iteration, const likeness_image *image);
+    void *preview_user;
+} likeness_personalize_params;
+
+typedef struct likeness_iteration {
+    double loss, likeness, seconds;
+} likeness_iteration;
+
+typedef struct likeness_personalize_result {
+    likeness_image unguided, guided;
+    double likeness_unguided, likeness_guided; /* cosine by the identity encoder that guided */
+    double judge_unguided, judge_guided;       /* cosine by the judge, NaN without one */
+    double judge_threshold;                    /* the judge file's own threshold, NaN without one */
+    int32_t iterations;                        /* done */
+    likeness_iteration *log;                   /* iterations + 1 entries, owned by the struct */
+    bool interrupted;                          /* progress returned false: guided is the best so far */
+} likeness_personalize_result;
+
+/* One reference picture in, a new picture of the same person out. Returns LIKENESS_INTERRUPTED with a complete result
+ * when progress stopped it after the first pass. */
+likeness_status likeness_personalize(likeness_model *model, const likeness_personalize_params *params,
+                                     likeness_personalize_result *result);
+void likeness_personalize_result_free(likeness_personalize_result *result);
+
+/* Cosine of two pictures by the identity encoder and by the judge (NaN where there is none). */
+likeness_status likeness_compare(likeness_model *model, const likeness_image *a, const likeness_image *b,
+                                 double *identity, double *judge, double *judge_threshold);
+
+/* AUTOMATIC1111 text for a picture made with these parameters (resolved defaults). Free with likeness_text_free. */
+char *likeness_settings_text(const likeness_model *model, const likeness_generate_params *params,
+                             const likeness_personalize_params *personalize);
+void likeness_text_free(char *text);
+
+/* What a picture file says about itself: settings text ("" if none) and whether it carries the synthetic mark. Free the
+ * text with likeness_text_free. */
+likeness_status likeness_inspect(likeness_context *context, const char *path, char **settings, bool *synthetic,
+                                 int32_t *width, int32_t *height);
+/* Fills params from a settings text; strings are allocated into *storage (free with likeness_text_free). */
+likeness_status likeness_settings_parse(likeness_context *context, const char *settings,
+                                        likeness_generate_params *params, char **storage);
+
+/* Device memory of the context: bytes in use and their peak. */
+void likeness_memory(const likeness_context *context, uint64_t *now, uint64_t *peak);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,36 @@
+/* cli/options.h - the one option table: parsing, help, and (later) man page and completion come from it. */
+#ifndef LK_CLI_OPTIONS_H
+#define LK_CLI_OPTIONS_H
+
+#include "likeness/likeness.h"
+
+typedef enum cli_command {
+    CLI_GENERATE = 1 << 0,
+    CLI_PERSONALIZE = 1 << 1,
+    CLI_DEVICES = 1 << 2,
+    CLI_DOCTOR = 1 << 3,
+    CLI_INSPECT = 1 << 4,
+    CLI_COMPARE = 1 << 5
+} cli_command;
+
+typedef struct cli_options {
+    cli_command command;
+    const char *model, *prompt, *negative_prompt, *output, *reference, *discriminator, *from, *report, *preview,
+        *device;
+    const char *progress; /* "bar", "json", "none"; NULL: bar on a terminal */
+    int64_t seed;
+    bool seed_given;
+    int width, height, steps, batch, iterations, preview_interval, reading, max_groups_axis;
+    double cfg_scale, id_scale, step_factor, until;
+    likeness_method method;
+    bool rank, precise, verbose, recompute, no_sheet;
+    uint64_t max_block;
+    const char *positional[2];
+    int positional_count;
+} cli_options;
+
+/* Parses argv (without the program's name). Returns -1 to go on, else the exit code (help was printed, or a usage
+ * error). */
+int cli_parse(int argc, char **argv, cli_options *options);
+
+#endif
