@@ -16,12 +16,14 @@ typedef struct lk_recording lk_recording;
 typedef int32_t lk_value;
 #define LK_NO_VALUE (-1)
 
-/* How a gradient builder appends nodes without knowing the graph. emit returns LK_NO_VALUE after any failure (the graph
- * keeps the error); outputs beyond the first are written to out when it is not NULL. */
+/* How a gradient builder appends nodes without knowing the graph. Bit i of want_outputs: output i is computed (dk alone,
+ * dv alone, both); 0 means every output that is not optional. emit returns the lowest wanted output, and LK_NO_VALUE
+ * after any failure (the graph keeps the error); all outputs are written to out when it is not NULL. attributes NULL:
+ * all zero. */
 typedef struct lk_emitter {
     void *user;
     lk_value (*emit)(void *user, lk_op op, const lk_attributes *attributes, const lk_value *inputs, int input_count,
-                     lk_value out[LK_MAX_OUTPUTS]);
+                     uint32_t want_outputs, lk_value out[LK_MAX_OUTPUTS]);
     const lk_tensor *(*describe)(void *user, lk_value value);
 } lk_emitter;
 
@@ -55,11 +57,14 @@ typedef struct lk_dispatch {
 } lk_dispatch;
 
 typedef struct lk_op_row {
-    /* Fills call->output[] from inputs and attributes; refuses what the op does not define, naming both shapes. */
+    /* Fills call->output[] from inputs and attributes; refuses what the op does not define, naming both shapes. The
+     * caller sets has_output for the outputs it wants; with none set the least outputs of the op are marked. */
     likeness_status (*shape)(lk_op_call *call, lk_error *error);
-    uint32_t differentiable; /* bit i: a gradient with respect to input i exists */
-    /* Outputs that have an upstream gradient; usually only output 0 (a norm's stats have none). */
-    /* Appends nodes for the inputs in `wanted` only and returns their values in grads[i] (LK_NO_VALUE: gradient is zero). */
+    uint32_t differentiable; /* bit i: a gradient with respect to input i exists. Weight gradients come later: matmul's
+                              * and convolution's w, gamma, beta, slope, theta have no bit yet */
+    /* Appends nodes for the inputs in `wanted` only and returns their values in grads[i] (LK_NO_VALUE: gradient is zero,
+     * or not wanted). Only output 0 may have an upstream gradient; an upstream for a norm's stats or an attention's
+     * log-sum-exp or extra columns is refused. NULL: not differentiable. */
     likeness_status (*gradient)(const lk_emitter *emitter, const lk_node_view *node, const lk_value upstream[LK_MAX_OUTPUTS],
                                 uint32_t wanted, lk_value grads[LK_MAX_INPUTS], lk_error *error);
     /* Scratch memory the dispatch needs on this device; NULL: none. */

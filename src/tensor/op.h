@@ -59,6 +59,24 @@
  *   FLOW_STEP_DX    dy, dt                                                     dv = dt dy   (dz and doffset are dy itself)
  *   OFFSET_UPDATE   offset, gradient, params [3] = s*c_k, clamp, mode          offset' (rectifid.md 1.8 lines 16-19), norm [1]
  *
+ * Fine print, the same in shape rules, reference and shaders:
+ *   inner axis      matmul, norms, channel affine, PReLU and GEGLU work on the inner (channel) axis: dim[1] of rank 4
+ *   bias [N,O]      one row a sample, N = dim[0] of x. (A rank-2 y needs no distinction: each row is a sample.)
+ *   kinks           relu'(0) = abs'(0) = d|a-b| at a = b = 0; leaky_relu'(0) and prelu'(0) = slope; clamp' = 1 on its bounds;
+ *                   hard_sigmoid' = 0 on its bounds; min and max give half of dy to each side of a tie
+ *   softplus        log(1 + e^x); quick_gelu x sigmoid(1.702 x); gelu_tanh with sqrt(2/pi) and 0.044715
+ *   attention       logits = scale q.k + key_bias + mask; causal: query i sees keys j <= i; a query that sees no key
+ *                   (all logits -inf) gives zeros and lse = -inf; extra[n,l,head*E+e] = sum_j p_j E[n,j,e]
+ *   pool            max ignores padding; average divides by the window's overlap with the padded input when
+ *                   count_include_pad, else with the input. Every padding is smaller than the kernel. ceil_mode: the last
+ *                   window starts inside the input or its top/left padding
+ *   resize          source of output i of n, input extent m: asymmetric i m/n; half_pixel (i+1/2) m/n - 1/2; align_corners
+ *                   i (m-1)/(n-1), 0 for n = 1. Nearest: floor for asymmetric, else ceil(s - 1/2), in integer arithmetic
+ *                   (ties are exact). Bilinear: s clamped to [0, m-1]
+ *   warp            each of the four taps outside the picture counts as zero
+ *   cosine          a.b / (max(|a|,1e-8) max(|b|,1e-8))
+ *   bilinear etc. of _DX: the exact transpose of the forward op
+ *
  * OFFSET_UPDATE: m = ||h||_2 over the tensor; q = h / max(1, m); if clamp > 0: q clamped to +-clamp;
  * mode 0 (accumulate): offset - s c q; mode 1 (assign): -s c q. The norm m is the second output. */
 #ifndef LK_TENSOR_OP_H
