@@ -3,11 +3,11 @@
  * Two generators whose integer streams are those of PyTorch:
  *   lk_mt19937  torch's CPU generator (Mersenne Twister). Normals: 16 or more values are made in blocks of 16 (eight
  *               cosines, then eight sines; a ragged tail redraws the last 16 values), fewer come one by one in double
- *               precision, where every second one was kept from the draw before. Uniform floats use 24 bits of one
- * word. lk_philox   Philox 4x32-10 with the counter layout of torch's CUDA generator: {offset, subsequence = thread
- * index}. Unverified on an NVIDIA GPU: the block function is checked against the published Random123 vectors, the
- *               layout (four normals a thread, strided by the number of threads) was written after torch's description
- *               and has not been compared with a card.
+ *               precision, where every second one was kept from the draw before. Uniform floats: 24 bits of a word.
+ *   lk_philox   Philox 4x32-10 with the counter layout of torch's CUDA generator: {offset, subsequence = thread}.
+ *               The block function is checked against the published Random123 vectors, the first 12 normals of seed 0
+ *               against the published output of other programs that imitate a card. Unverified, for want of a card:
+ *               tensors of more elements than max_threads, where a thread makes four normals or more.
  * Normals differ from torch's by at most 2e-6 and are bit-identical on every operating system: logarithm, sine and
  * cosine are our own (+, -, *, / and sqrt in double, which IEEE 754 fixes; compiled without contraction). */
 #ifndef LK_BASE_RNG_H
