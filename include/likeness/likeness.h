@@ -40,6 +40,7 @@ typedef struct likeness_options {
     const char *cache;  /* folder of the pipeline cache and doctor's memory; NULL: the user's cache folder */
     bool precise;       /* f32 weights and scalar kernels everywhere */
     uint64_t max_block; /* largest device allocation in bytes; 0: what the device allows, 1 GiB at most */
+    bool no_device;     /* no device at all: a context that only reads and writes pictures */
     int32_t max_groups_axis;                   /* artificial limit of workgroups an axis (tests); 0: the device's */
     void (*log)(void *user, const char *line); /* verbose lines; NULL: none */
     void *log_user;
@@ -169,8 +170,8 @@ char *likeness_settings_text(const likeness_model *model, const likeness_generat
                              const likeness_personalize_params *personalize);
 void likeness_text_free(char *text);
 
-/* What a picture file says about itself: settings text ("" if none) and whether it carries the synthetic mark. Free the
- * text with likeness_text_free. */
+/* What a picture file says about itself: settings text ("" if none) and
+ * whether it carries the synthetic mark. Free the text with likeness_text_free. */
 likeness_status likeness_inspect(likeness_context *context, const char *path, char **settings, bool *synthetic,
                                  int32_t *width, int32_t *height);
 /* Fills params from a settings text; strings are allocated into *storage (free with likeness_text_free). */

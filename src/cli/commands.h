@@ -1,0 +1,27 @@
+/* cli/commands.h - one function a subcommand; each returns the process's exit code. */
+#ifndef LK_CLI_COMMANDS_H
+#define LK_CLI_COMMANDS_H
+
+#include "cli/options.h"
+
+int cli_generate(const cli_options *options);
+int cli_personalize(const cli_options *options);
+int cli_devices(const cli_options *options);
+int cli_doctor(const cli_options *options);
+int cli_inspect(const cli_options *options);
+int cli_compare(const cli_options *options);
+
+/* ---- shared by the commands (session.c) ---- */
+
+/* Opens the device, runs doctor the first time, loads the model (--model or the default place) when wanted.
+ * Returns 0, or the exit code after printing the message. */
+int cli_open(const cli_options *options, bool want_model, likeness_context **context, likeness_model **model);
+void cli_close(likeness_context *context, likeness_model *model);
+/* Prints "likeness COMMAND: message" and returns the exit code of the status. */
+int cli_failed(likeness_context *context, likeness_status status);
+/* Runs doctor with a table (verbose) or a line. */
+int cli_run_doctor(likeness_context *context, bool table);
+/* "out.png" or "out_%03d.png" with index filled in; a batch without a pattern gets "_1" ... before the ending. */
+void cli_output_name(const cli_options *options, int index, char *name, size_t bytes);
+
+#endif

@@ -1,0 +1,76 @@
+/* cli/generate.c - likeness generate: pictures from words. */
+#include "cli/commands.h"
+#include "cli/progress.h"
+#include "cli/report.h"
+
+#include "base/time.h"
+
+#include <stdio.h>
+#include <time.h>
+
+/* --from: settings of a picture, under what the command line says. */
+static likeness_status take_settings(likeness_context *context, const char *path, likeness_generate_params *params,
+                                     char **storage) {
+    char *settings;
+    bool synthetic;
+    int32_t width, height;
+    likeness_status status = likeness_inspect(context, path, &settings, &synthetic, &width, &height);
+    if (status != LIKENESS_OK) return status;
+    status = likeness_settings_parse(context, settings, params, storage);
+    likeness_text_free(settings);
+    return status;
+}
+
+static void apply_options(const cli_options *options, likeness_generate_params *params) {
+    if (options->prompt) params->prompt = options->prompt;
+    if (options->negative_prompt) params->negative_prompt = options->negative_prompt;
+    if (options->width) params->width = options->width;
+    if (options->height) params->height = options->height;
+    if (options->steps) params->steps = options->steps;
+    if (options->cfg_scale > 0) params->cfg_scale = options->cfg_scale;
+    if (options->seed_given || !options->from) params->seed = options->seed;
+    if (params->seed < 0) params->seed = (int64_t)time(NULL) & 0x7fffffff;
+}
+
+int cli_generate(const cli_options *options) {
+    likeness_context *context;
+    likeness_model *model;
+    int code = cli_open(options, true, &context, &model);
+    if (code != 0) return code;
+    likeness_generate_params params = {0};
+    char *storage = NULL;
+    likeness_status status = LIKENESS_OK;
+    if (options->from) status = take_settings(context, options->from, &params, &storage);
+    apply_options(options, &params);
+    cli_progress progress;
+    cli_progress_start(&progress, options->progress);
+    params.progress = cli_progress_step;
+    params.progress_user = &progress;
+    cli_report report;
+    cli_report_start(&report, context, "generate");
+    for (int i = 0; i < options->batch && status == LIKENESS_OK; i++) {
+        char name[4096];
+        cli_output_name(options, i, name, sizeof name);
+        double start = lk_time_seconds();
+        likeness_image image = {0};
+        status = likeness_generate(model, &params, &image);
+        cli_progress_end(&progress);
+        double seconds = lk_time_seconds() - start;
+        char *settings = likeness_settings_text(model, &params, NULL);
+        if (status == LIKENESS_OK) status = likeness_image_write(context, name, &image, settings);
+        if (status == LIKENESS_OK) {
+            printf("%s\n", name);
+            if (options->verbose) fprintf(stderr, "seed %lld: %.2f s\n", (long long)params.seed, seconds);
+            cli_report_picture(&report, name, &params, NULL, seconds);
+        }
+        likeness_text_free(settings);
+        likeness_image_free(&image);
+        params.seed++;
+    }
+    if (status == LIKENESS_OK && options->report) status = cli_report_write(&report, options->report);
+    code = status == LIKENESS_OK ? 0 : cli_failed(context, status);
+    cli_report_end(&report);
+    likeness_text_free(storage);
+    cli_close(context, model);
+    return code;
+}

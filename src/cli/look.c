@@ -1,0 +1,84 @@
+/* cli/look.c - the commands that only look: devices, doctor, inspect, compare. */
+#include "cli/commands.h"
+
+#include "base/error.h"
+
+#include <math.h>
+#include <stdio.h>
+
+static void print_device(void *user, int index, const char *summary, const char *description, bool chosen) {
+    bool *any = user;
+    *any = true;
+    printf("%s%d: %s\n%s", chosen ? "* " : "  ", index, summary, description);
+}
+
+int cli_devices(const cli_options *options) {
+    likeness_options open = {.device = options->device};
+    char message[768] = "";
+    bool any = false;
+    likeness_status status = likeness_devices(&open, print_device, &any, message, sizeof message);
+    if (status != LIKENESS_OK) {
+        fprintf(stderr, "likeness: %s\n", message);
+        return lk_status_exit_code(status);
+    }
+    printf("The device marked * will be used.\n");
+    return 0;
+}
+
+int cli_doctor(const cli_options *options) {
+    likeness_options open = {.device = options->device,
+                             .precise = options->precise,
+                             .max_block = options->max_block,
+                             .max_groups_axis = options->max_groups_axis};
+    likeness_context *context;
+    likeness_status status = likeness_open(&open, &context);
+    int code = status == LIKENESS_OK ? cli_run_doctor(context, true) : cli_failed(context, status);
+    likeness_close(context);
+    return code;
+}
+
+int cli_inspect(const cli_options *options) {
+    char *settings = NULL;
+    bool synthetic;
+    int32_t width, height;
+    likeness_options open = {.no_device = true};
+    likeness_context *context;
+    likeness_status status = likeness_open(&open, &context);
+    if (status == LIKENESS_OK)
+        status = likeness_inspect(context, options->positional[0], &settings, &synthetic, &width, &height);
+    if (status != LIKENESS_OK) {
+        int code = cli_failed(context, status);
+        likeness_close(context);
+        return code;
+    }
+    printf("%s: %d x %d pixels\n", options->positional[0], width, height);
+    printf("synthetic mark: %s\n", synthetic ? "yes (trainedAlgorithmicMedia)" : "no");
+    printf("%s\n", settings && settings[0] ? settings : "no settings inside");
+    likeness_text_free(settings);
+    likeness_close(context);
+    return 0;
+}
+
+int cli_compare(const cli_options *options) {
+    likeness_context *context;
+    likeness_model *model;
+    int code = cli_open(options, true, &context, &model);
+    if (code != 0) return code;
+    likeness_image a = {0}, b = {0};
+    double identity = NAN, judge = NAN, threshold = NAN;
+    likeness_status status = likeness_image_read(context, options->positional[0], &a);
+    if (status == LIKENESS_OK) status = likeness_image_read(context, options->positional[1], &b);
+    if (status == LIKENESS_OK) status = likeness_compare(model, &a, &b, &identity, &judge, &threshold);
+    if (status == LIKENESS_OK) {
+        printf("identity encoder  %.4f\n", identity);
+        if (!isnan(judge)) printf("judge             %.4f", judge);
+        if (!isnan(judge) && !isnan(threshold))
+            printf("  (%s: threshold %.4f)", judge >= threshold ? "same person" : "not the same person", threshold);
+        if (!isnan(judge)) printf("\n");
+    }
+    code = status == LIKENESS_OK ? 0 : cli_failed(context, status);
+    likeness_image_free(&a);
+    likeness_image_free(&b);
+    cli_close(context, model);
+    return code;
+}

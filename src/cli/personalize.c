@@ -1,0 +1,171 @@
+/* cli/personalize.c - likeness personalize: new pictures of the person in a reference picture. */
+#include "cli/commands.h"
+#include "cli/progress.h"
+#include "cli/report.h"
+
+#include "base/time.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct picture {
+    likeness_personalize_result result;
+    int64_t seed;
+    double seconds;
+} picture;
+
+typedef struct preview_target {
+    likeness_context *context;
+    const char *path;
+} preview_target;
+
+/* A preview that cannot be written is not worth ending the run for; the picture itself will say so. */
+static void write_preview(void *user, int iteration, const likeness_image *image) {
+    preview_target *target = user;
+    (void)iteration;
+    likeness_image_write(target->context, target->path, image, NULL);
+}
+
+static void print_scores(const likeness_personalize_result *r, double seconds) {
+    fprintf(stderr, "likeness  %.3f without guidance, %.3f with (identity encoder)\n", r->likeness_unguided,
+            r->likeness_guided);
+    if (!isnan(r->judge_guided)) {
+        fprintf(stderr, "judge     %.3f without guidance, %.3f with (not used for guidance)", r->judge_unguided,
+                r->judge_guided);
+        if (!isnan(r->judge_threshold))
+            fprintf(stderr, "; %s at its threshold %.3f",
+                    r->judge_guided >= r->judge_threshold ? "accepted" : "not accepted", r->judge_threshold);
+        fprintf(stderr, "\n");
+    }
+    fprintf(stderr, "time      %.1f s for %d iterations\n", seconds, r->iterations);
+}
+
+/* The sheet beside portrait.png is portrait_sheet.png: reference | unguided | guided. */
+static likeness_status write_sheet(likeness_context *context, const char *name, const likeness_image *reference,
+                                   const likeness_personalize_result *result, const char *settings) {
+    char path[4200];
+    const char *dot = strrchr(name, '.');
+    int stem = dot && !strchr(dot, '/') ? (int)(dot - name) : (int)strlen(name);
+    snprintf(path, sizeof path, "%.*s_sheet.png", stem, name);
+    const likeness_image *parts[3] = {reference, &result->unguided, &result->guided};
+    likeness_image sheet = {0};
+    likeness_status status = likeness_image_sheet(context, parts, 3, &sheet);
+    if (status == LIKENESS_OK) status = likeness_image_write(context, path, &sheet, settings);
+    if (status == LIKENESS_OK) fprintf(stderr, "sheet     %s (reference, unguided, guided)\n", path);
+    likeness_image_free(&sheet);
+    return status;
+}
+
+static int by_judge(const void *left, const void *right) {
+    const picture *a = left, *b = right;
+    double x = isnan(a->result.judge_guided) ? a->result.likeness_guided : a->result.judge_guided;
+    double y = isnan(b->result.judge_guided) ? b->result.likeness_guided : b->result.judge_guided;
+    return x < y ? 1 : x > y ? -1 : a->seed < b->seed ? -1 : 1;
+}
+
+static void fill_params(const cli_options *o, likeness_personalize_params *p) {
+    p->base.prompt = o->prompt;
+    p->base.negative_prompt = o->negative_prompt;
+    p->base.width = o->width;
+    p->base.height = o->height;
+    p->base.steps = o->steps;
+    p->base.cfg_scale = o->cfg_scale;
+    p->base.seed = o->seed >= 0 ? o->seed : (int64_t)time(NULL) & 0x7fffffff;
+    p->iterations = o->iterations;
+    p->id_scale = o->id_scale;
+    p->step_factor = o->step_factor;
+    p->until = o->until;
+    p->method = o->method;
+    p->reading = o->reading;
+    p->recompute = o->recompute;
+}
+
+static likeness_status write_pictures(const cli_options *options, likeness_context *context, likeness_model *model,
+                                      likeness_personalize_params *params, picture *pictures, int count,
+                                      cli_report *report) {
+    likeness_status status = LIKENESS_OK;
+    for (int i = 0; i < count && status == LIKENESS_OK; i++) {
+        char name[4096];
+        cli_output_name(options, i, name, sizeof name);
+        params->base.seed = pictures[i].seed;
+        char *settings = likeness_settings_text(model, &params->base, params);
+        /* A picture chosen by the judge says so: its judge number is not an independent one any more. */
+        if (settings && options->rank && options->batch > 1) {
+            size_t bytes = strlen(settings) + 64;
+            char *longer = malloc(bytes);
+            if (longer) {
+                snprintf(longer, bytes, "%s, Ranked by judge: %d of %d", settings, i + 1, count);
+                status = likeness_image_write(context, name, &pictures[i].result.guided, longer);
+                free(longer);
+            }
+        } else {
+            status = likeness_image_write(context, name, &pictures[i].result.guided, settings);
+        }
+        if (status == LIKENESS_OK) {
+            printf("%s\n", name);
+            fflush(stdout);
+            print_scores(&pictures[i].result, pictures[i].seconds);
+            cli_report_picture(report, name, &params->base, &pictures[i].result, pictures[i].seconds);
+            if (!options->no_sheet)
+                status = write_sheet(context, name, params->reference, &pictures[i].result, settings);
+        }
+        likeness_text_free(settings);
+    }
+    return status;
+}
+
+int cli_personalize(const cli_options *options) {
+    if (!options->reference) {
+        fprintf(stderr, "likeness personalize: needs --reference FILE, a picture of the person\n");
+        return 2;
+    }
+    likeness_context *context;
+    likeness_model *model;
+    int code = cli_open(options, true, &context, &model);
+    if (code != 0) return code;
+    fprintf(stderr, "device    %s\n", likeness_device_name(context));
+    likeness_image reference = {0};
+    likeness_status status = likeness_image_read(context, options->reference, &reference);
+    cli_progress progress;
+    cli_progress_start(&progress, options->progress);
+    preview_target target = {context, options->preview};
+    likeness_personalize_params params = {.reference = &reference};
+    fill_params(options, &params);
+    params.base.progress = cli_progress_step;
+    params.base.progress_user = &progress;
+    if (options->preview) {
+        params.preview = write_preview;
+        params.preview_user = &target;
+        params.preview_every = options->preview_interval;
+    }
+    picture *pictures = calloc((size_t)options->batch, sizeof *pictures);
+    int done = 0;
+    bool interrupted = false;
+    for (; status == LIKENESS_OK && pictures && done < options->batch && !interrupted; params.base.seed++) {
+        double start = lk_time_seconds();
+        pictures[done].seed = params.base.seed;
+        status = likeness_personalize(model, &params, &pictures[done].result);
+        cli_progress_end(&progress);
+        pictures[done].seconds = lk_time_seconds() - start;
+        interrupted = status == LIKENESS_INTERRUPTED && pictures[done].result.guided.rgb;
+        if (interrupted) status = LIKENESS_OK;
+        if (status == LIKENESS_OK) done++;
+    }
+    if (status == LIKENESS_OK && options->rank) qsort(pictures, (size_t)done, sizeof *pictures, by_judge);
+    cli_report report;
+    cli_report_start(&report, context, "personalize");
+    if (status == LIKENESS_OK) status = write_pictures(options, context, model, &params, pictures, done, &report);
+    if (status == LIKENESS_OK && options->report) status = cli_report_write(&report, options->report);
+    code = status != LIKENESS_OK ? cli_failed(context, status) : interrupted ? 130 : 0;
+    if (interrupted && code == 130) fprintf(stderr, "interrupted: the best picture so far was kept\n");
+    cli_report_end(&report);
+    for (int i = 0; pictures && i < options->batch; i++)
+        likeness_personalize_result_free(&pictures[i].result);
+    free(pictures);
+    likeness_image_free(&reference);
+    cli_close(context, model);
+    return code;
+}

@@ -1,0 +1,113 @@
+/* cli/session.c - what the commands share: opening a device and a model, messages, file names. */
+#include "cli/commands.h"
+
+#include "base/error.h"
+#include "base/time.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void print_line(void *user, const char *line) {
+    (void)user;
+    fprintf(stderr, "%s\n", line);
+}
+
+int cli_failed(likeness_context *context, likeness_status status) {
+    const char *message = context ? likeness_message(context) : "";
+    fprintf(stderr, "likeness: %s\n", message[0] ? message : lk_status_text(status));
+    return lk_status_exit_code(status);
+}
+
+typedef struct doctor_summary {
+    bool table;
+    int checks, replaced, failed;
+} doctor_summary;
+
+static void doctor_row(void *user, const char *op, const char *test, int variant, double error, double milliseconds,
+                       const char *verdict) {
+    doctor_summary *summary = user;
+    summary->checks++;
+    if (strcmp(verdict, "replaced") == 0) summary->replaced++;
+    if (strcmp(verdict, "FAILED") == 0) summary->failed++;
+    if (summary->table || strcmp(verdict, "ok") != 0)
+        fprintf(summary->table ? stdout : stderr, "%-16s %-36s %2d  %9.2e  %8.1f ms  %s\n", op, test, variant, error,
+                milliseconds, verdict);
+}
+
+int cli_run_doctor(likeness_context *context, bool table) {
+    doctor_summary summary = {.table = table};
+    double start = lk_time_seconds();
+    if (table)
+        printf("%s\n%-16s %-36s %2s  %9s  %11s  %s\n", likeness_device_name(context), "op", "case", "v", "error",
+               "time", "verdict");
+    else
+        fprintf(stderr, "first run on this device: checking every kernel\n");
+    likeness_status status = likeness_doctor(context, doctor_row, &summary);
+    fprintf(table ? stdout : stderr, "doctor: %d checks, %d replaced, %d failed, %.1f s\n", summary.checks,
+            summary.replaced, summary.failed, lk_time_seconds() - start);
+    return status == LIKENESS_OK ? 0 : cli_failed(context, status);
+}
+
+/* LIKENESS_MODEL, then assets/cameo in the current folder. */
+static const char *model_folder(const cli_options *options) {
+    if (options->model) return options->model;
+    const char *variable = getenv("LIKENESS_MODEL");
+    return variable && variable[0] ? variable : "assets/cameo";
+}
+
+int cli_open(const cli_options *options, bool want_model, likeness_context **context, likeness_model **model) {
+    likeness_options open = {.device = options->device,
+                             .precise = options->precise,
+                             .max_block = options->max_block,
+                             .max_groups_axis = options->max_groups_axis,
+                             .log = options->verbose ? print_line : NULL};
+    if (model) *model = NULL;
+    likeness_status status = likeness_open(&open, context);
+    if (status == LIKENESS_OK && likeness_doctor_needed(*context)) {
+        int code = cli_run_doctor(*context, false);
+        if (code != 0) {
+            likeness_close(*context);
+            return code;
+        }
+    }
+    if (status == LIKENESS_OK && want_model) {
+        status = likeness_load(*context, model_folder(options), model);
+        if (status == LIKENESS_OK && options->discriminator)
+            status = likeness_set_discriminator(*model, options->discriminator);
+    }
+    if (status == LIKENESS_OK) return 0;
+    int code = cli_failed(*context, status);
+    if (model) likeness_unload(*model);
+    likeness_close(*context);
+    return code;
+}
+
+void cli_close(likeness_context *context, likeness_model *model) {
+    likeness_unload(model);
+    likeness_close(context);
+}
+
+/* True for a name with exactly one %d or %0Nd and no other percent sign. */
+static bool has_counter(const char *name) {
+    const char *percent = strchr(name, '%');
+    if (!percent || strchr(percent + 1, '%')) return false;
+    size_t digits = strspn(percent + 1, "0123456789");
+    return digits <= 3 && percent[1 + digits] == 'd';
+}
+
+void cli_output_name(const cli_options *options, int index, char *name, size_t bytes) {
+    const char *output = options->output ? options->output : "output.png";
+    if (has_counter(output)) {
+        const char *percent = strchr(output, '%'), *end = percent + strspn(percent + 1, "0123456789") + 2;
+        int width = atoi(percent + 1);
+        snprintf(name, bytes, "%.*s%0*d%s", (int)(percent - output), output, width, index + 1, end);
+    } else if (options->batch > 1) {
+        const char *dot = strrchr(output, '.');
+        int stem = dot ? (int)(dot - output) : (int)strlen(output);
+        snprintf(name, bytes, "%.*s_%d%s", stem, output, index + 1, dot ? dot : "");
+    } else {
+        snprintf(name, bytes, "%s", output);
+    }
+}
