@@ -113,6 +113,9 @@ lk_plan_info lk_plan_information(const lk_plan *plan);
 typedef struct lk_instance_options {
     uint64_t shuffle_seed; /* not 0: commands between two barriers run in a random order (self-check b) */
     bool truth;            /* every command alone, poisoned (self-check c); slow */
+    /* LK_OP_COUNT entries: the variant that each op is forced to (doctor's replacements), 0 lets the op choose. NULL: all 0.
+     * Copied. */
+    const int32_t *variants;
 } lk_instance_options;
 
 /* Uploads weights if needed, takes an arena, records every section. The plan must outlive the instance. */
