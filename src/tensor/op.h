@@ -84,6 +84,8 @@
 
 #include "tensor/tensor.h"
 
+#include <string.h>
+
 #define LK_MAX_INPUTS 8
 #define LK_MAX_OUTPUTS 4
 
@@ -165,7 +167,7 @@ typedef enum lk_binary {
 } lk_binary;
 
 typedef enum lk_reduce { LK_REDUCE_SUM, LK_REDUCE_MEAN, LK_REDUCE_MAX } lk_reduce;
-typedef enum lk_pool { LK_POOL_MAX, LK_POOL_AVERAGE } lk_pool;
+typedef enum lk_pool_kind { LK_POOL_MAX, LK_POOL_AVERAGE } lk_pool_kind;
 typedef enum lk_pad { LK_PAD_CONSTANT, LK_PAD_EDGE, LK_PAD_REFLECT } lk_pad;
 typedef enum lk_resize { LK_RESIZE_NEAREST, LK_RESIZE_BILINEAR } lk_resize;
 /* How an output pixel maps to the input, as ONNX names it. NEAREST + ASYMMETRIC + integer factor is diffusers' upsample
@@ -204,7 +206,7 @@ typedef union lk_attributes {
         int32_t side; /* _DX: 0 = a, 1 = b */
     } binary;
     struct {
-        lk_pool kind;
+        lk_pool_kind kind;
         int32_t kernel[2], stride[2], padding[4];
         int32_t ceil_mode, count_include_pad;
     } pool;
@@ -244,6 +246,13 @@ typedef union lk_attributes {
         int32_t squared; /* 0: L1, 1: L2 */
     } loss;
 } lk_attributes;
+
+/* All zero, every member of the union ({0} would set the first member only). */
+static inline lk_attributes lk_attributes_zero(void) {
+    lk_attributes attributes;
+    memset(&attributes, 0, sizeof attributes);
+    return attributes;
+}
 
 /* One call, shapes only. Absent optional inputs and outputs have present[...] = false. */
 typedef struct lk_op_call {
