@@ -77,6 +77,13 @@ lk_shape lk_graph_shape(const lk_graph *graph, lk_value value);
 void lk_graph_push_scope(lk_graph *graph, const char *format, ...) LK_PRINTF(2, 3);
 void lk_graph_pop_scope(lk_graph *graph);
 int32_t lk_graph_node_count(const lk_graph *graph);
+/* A node by index in order of creation; the call lives as long as the graph grows no more. */
+typedef struct lk_graph_node_info {
+    const lk_op_call *call;
+    const char *name; /* "scope/op" */
+    int section;
+} lk_graph_node_info;
+lk_graph_node_info lk_graph_node(const lk_graph *graph, int32_t index);
 /* Sum of the op table's costs over one section. */
 lk_cost lk_graph_cost(const lk_graph *graph, int section);
 
