@@ -20,17 +20,9 @@ layout(buffer_reference, std430, buffer_reference_align = 4) buffer lk_i32 { int
 layout(buffer_reference, std430, buffer_reference_align = 16) buffer lk_f32x4 { vec4 v[]; };
 layout(buffer_reference, std430, buffer_reference_align = 16) buffer lk_u32x4 { uvec4 v[]; };
 
-#define LK_ACCESS(reference, type)                                                                                     \
-    type lk_load(reference at, int i) { return at.v[i]; }                                                              \
-    type lk_load(reference at, uint i) { return at.v[i]; }                                                             \
-    void lk_store(reference at, int i, type value) { at.v[i] = value; }                                                \
-    void lk_store(reference at, uint i, type value) { at.v[i] = value; }
-
-LK_ACCESS(lk_f32, float)
-LK_ACCESS(lk_u32, uint)
-LK_ACCESS(lk_i32, int)
-LK_ACCESS(lk_f32x4, vec4)
-LK_ACCESS(lk_u32x4, uvec4)
+/* Macros, because glslang cannot overload functions by kind of reference. */
+#define lk_load(at, i) at.v[i]
+#define lk_store(at, i, value) at.v[i] = (value)
 
 /* Halves 2 i and 2 i + 1 of an array of f16. */
 vec2 lk_load_f16x2(lk_u32 at, int i) { return unpackHalf2x16(at.v[i]); }
