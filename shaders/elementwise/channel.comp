@@ -1,6 +1,7 @@
 /* shaders/elementwise/channel.comp - CHANNEL_AFFINE, PRELU, PRELU_DX: one number or two a channel. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_GOOGLE_include_directive : require
 #include "common/memory.glsl"
 #include "common/grid.glsl"
 #include "common/index.glsl"

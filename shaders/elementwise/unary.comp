@@ -4,6 +4,7 @@
  * switch is one jump. Padding columns get zero whatever f(0) is. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_GOOGLE_include_directive : require
 #include "common/memory.glsl"
 #include "common/grid.glsl"
 #include "common/index.glsl"

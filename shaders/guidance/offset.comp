@@ -6,6 +6,7 @@
  * in two dispatches, and every workgroup of the second joins all partial sums in the same order. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_GOOGLE_include_directive : require
 #include "common/memory.glsl"
 #include "common/grid.glsl"
 #include "common/collective.glsl"

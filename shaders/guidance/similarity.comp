@@ -4,6 +4,7 @@
  * counts as 1e-8, and then has no derivative. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_GOOGLE_include_directive : require
 #include "common/memory.glsl"
 #include "common/grid.glsl"
 #include "common/math.glsl"

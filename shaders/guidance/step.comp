@@ -1,6 +1,7 @@
 /* shaders/guidance/step.comp - classifier-free combination, flow step, and their derivatives. Padding stays zero. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_GOOGLE_include_directive : require
 #include "common/memory.glsl"
 #include "common/grid.glsl"
 #define LK_PUSH_STEP

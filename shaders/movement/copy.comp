@@ -3,6 +3,7 @@
  * Copies 32-bit words, whatever they mean, unless a factor is asked for. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_GOOGLE_include_directive : require
 #include "common/memory.glsl"
 #include "common/grid.glsl"
 #include "common/index.glsl"

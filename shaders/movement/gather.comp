@@ -1,6 +1,7 @@
 /* shaders/movement/gather.comp - GATHER: rows of a table (f32, or f16 pairs) by id. An id outside the table gives zeros. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_GOOGLE_include_directive : require
 #include "common/memory.glsl"
 #include "common/grid.glsl"
 #include "common/index.glsl"

@@ -3,6 +3,7 @@
  * Up to four dimensions, innermost first, the written tensor contiguous. Edge and reflect touch dimensions 1 and 2 (W and H). */
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_GOOGLE_include_directive : require
 #include "common/memory.glsl"
 #include "common/grid.glsl"
 #include "common/index.glsl"

@@ -1,6 +1,7 @@
 /* shaders/movement/reshape.comp - RESHAPE where storage differs (a rank-4 side, or padding). */
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_GOOGLE_include_directive : require
 #include "common/memory.glsl"
 #include "common/grid.glsl"
 #include "common/index.glsl"

@@ -5,6 +5,7 @@
  * of every chunk in `partial`, phase 2 joins all chunks of its group in order and normalises one chunk. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_GOOGLE_include_directive : require
 #include "common/memory.glsl"
 #include "common/grid.glsl"
 #include "common/index.glsl"

@@ -4,6 +4,7 @@
  * Work is cut as in group.comp; `partial` holds the sums of g and g h of every chunk. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_GOOGLE_include_directive : require
 #include "common/memory.glsl"
 #include "common/grid.glsl"
 #include "common/index.glsl"

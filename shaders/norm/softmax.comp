@@ -4,6 +4,7 @@
  * channel (lanes: neighbouring channels), lines counted over the padding too, which gets zero. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_GOOGLE_include_directive : require
 #include "common/memory.glsl"
 #include "common/grid.glsl"
 #include "common/index.glsl"

@@ -4,6 +4,7 @@
  * host chooses by that count alone, so that a batch does not change the order of a sum. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_GOOGLE_include_directive : require
 #include "common/memory.glsl"
 #include "common/grid.glsl"
 #include "common/index.glsl"

@@ -1,6 +1,7 @@
 /* shaders/resample/pool.comp - POOL2D, max and average. Padding pixels never win a maximum. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_GOOGLE_include_directive : require
 #include "common/memory.glsl"
 #include "common/grid.glsl"
 #include "common/index.glsl"

@@ -4,6 +4,7 @@
  * input pixel visits the outputs whose source lies within one pixel, in order. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_GOOGLE_include_directive : require
 #include "common/memory.glsl"
 #include "common/grid.glsl"
 #include "common/index.glsl"

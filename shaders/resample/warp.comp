@@ -6,6 +6,7 @@
  * box that theta's inverse gives, in order, and asks each where it reads. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_GOOGLE_include_directive : require
 #include "common/memory.glsl"
 #include "common/grid.glsl"
 #include "common/index.glsl"
