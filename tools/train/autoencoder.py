@@ -1,0 +1,175 @@
+# autoencoder.py: trains the picture <-> latent half of Cameo (diffusers' AutoencoderKL, f8, 16 channels).
+#
+#   x [3,128,128] --encoder--> mean, log variance [16,16,16] --sample, extra noise--> decoder --> y [3,128,128]
+#
+# loss = 0.5 |x-y| + 4 (x-y)^2 + 0.5 |grad x - grad y|  (edges of line drawings)
+#      + 2e-3 KL                                        (unused channels stay noise, used ones near unit variance)
+#      + 0.1 of the same for  half-size latents         (a latent shrunk by 2 decodes to the picture shrunk by 2:
+#                                                        fine detail stays out of the coarse latent, which a small
+#                                                        flow model then learns sooner)
+# Extra noise on the latents makes the decoder forgive the flow's small errors.  First 64-pixel crops, which see four
+# times more pictures a second, then whole pictures, so that group statistics are those of use.
+#
+# State: WORK/autoencoder.pt.  Result: WORK/autoencoder/ in diffusers layout, once training time is used up.
+
+import os
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+
+import data
+import fastnorm
+
+CONFIG = dict(in_channels=3, out_channels=3, sample_size=128, latent_channels=16, block_out_channels=[16, 32, 64, 128],
+              down_block_types=['DownEncoderBlock2D'] * 4, up_block_types=['UpDecoderBlock2D'] * 4,
+              layers_per_block=1, norm_num_groups=8, mid_block_add_attention=False, act_fn='silu')
+CROPS_UNTIL = 0.64               # fraction of the training time spent on crops
+
+
+def build():
+    return AutoencoderKL(**CONFIG).to(memory_format=torch.channels_last)
+
+
+def crops(pictures, random, count, size):
+    """Random crops; offsets overshoot and are clamped, so that corners are seen as often as the middle."""
+    out = np.empty((count, size, size, 3), np.uint8)
+    for k in range(count):
+        i = random.integers(len(pictures))
+        room = data.SIZE - size
+        y, x = (np.clip(random.integers(-16, room + 17, 2), 0, room))
+        crop = pictures[i, y:y + size, x:x + size]
+        out[k] = crop[:, ::-1] if random.random() < 0.5 else crop
+    return data.to_tensor(out)
+
+
+def distance(y, x):
+    d = y - x
+    edges = d.diff(dim=2).abs().mean() + d.diff(dim=3).abs().mean()
+    return 0.5 * d.abs().mean() + 4 * d.square().mean() + 0.5 * edges
+
+
+def loss_of(model, x):
+    with torch.autocast('cpu', torch.bfloat16):
+        moments = model.quant_conv(model.encoder(x))
+    mean, logvar = moments.float().chunk(2, 1)
+    logvar = logvar.clamp(-20, 5)
+    kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+    z = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)
+    extra = 0.1 * torch.rand(len(x), 1, 1, 1) * mean.detach().std()
+    z = (z + extra * torch.randn_like(z)).contiguous(memory_format=torch.channels_last)
+    half = slice(0, len(x) // 2)
+    with torch.autocast('cpu', torch.bfloat16):
+        y = model.decoder(model.post_quant_conv(z)).float()
+        y_half = model.decoder(model.post_quant_conv(F.avg_pool2d(z[half], 2))).float()
+    reconstruction = distance(y, x)
+    return reconstruction + 0.1 * distance(y_half, F.avg_pool2d(x[half], 2)) + 2e-3 * kl, reconstruction, kl
+
+
+@torch.no_grad()
+def reconstruct(model, pictures, batch=20):
+    """uint8 pictures -> uint8 pictures through the latent mean, in f32."""
+    out = []
+    for i in range(0, len(pictures), batch):
+        x = data.to_tensor(pictures[i:i + batch]).contiguous(memory_format=torch.channels_last)
+        out.append(data.to_uint8(model.decode(model.encode(x).latent_dist.mean).sample))
+    return np.concatenate(out)
+
+
+def evaluate(model, pictures, table):
+    """Mean PSNR of each style."""
+    values = data.psnr(reconstruct(model, pictures), pictures)
+    styles = np.array([r['style'] for r in table])
+    return {s: float(values[styles == s].mean()) for s in data.STYLES if (styles == s).any()}, float(values.mean())
+
+
+@torch.no_grad()
+def export(args, model, pictures, log_name='autoencoder'):
+    """Measures the latents' mean and deviation, rounds to f16 and writes the diffusers folder."""
+    picks = np.linspace(0, len(pictures) - 1, min(len(pictures), 1800)).astype(int)
+    z = torch.cat([model.encode(data.to_tensor(pictures[p]).contiguous(memory_format=torch.channels_last)).latent_dist.mean
+                   for p in np.array_split(picks, max(1, len(picks) // 30))])
+    config = dict(CONFIG, scaling_factor=round(float(1 / z.std()), 5), shift_factor=round(float(z.mean()), 5))
+    data.log(args, log_name, f'latents: scaling_factor {config["scaling_factor"]} shift_factor {config["shift_factor"]} '
+             f'channel deviations {[round(float(s), 2) for s in z.std(dim=(0, 2, 3))]}')
+    out = AutoencoderKL(**config)
+    out.load_state_dict(model.state_dict())
+    out.half().save_pretrained(os.path.join(args.work, 'autoencoder'))
+
+
+def main():
+    args = data.parser(__doc__ or 'autoencoder', 35)
+    args.add_argument('--peak', type=float, default=1.2e-3, help='highest learning rate')
+    args = data.setup(args.parse_args())
+    model = build()
+    fastnorm.install(model)
+    if args.init_from:
+        model.load_state_dict(AutoencoderKL.from_pretrained(args.init_from, subfolder='vae').float().state_dict())
+    optimiser = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    average = data.Average([model], 0.998)
+    path, step, used = os.path.join(args.work, 'autoencoder.pt'), 0, 0.0
+    state = data.load_state(path)
+    if state:
+        model.load_state_dict(state['model'])
+        optimiser.load_state_dict(state['optimiser'])
+        average.load(state['average'])
+        step, used = state['step'], state['used']
+    pictures = data.pixels(args, 'characters_train')
+    val, table = data.pixels(args, 'characters_val'), data.rows(args, 'characters_val')
+    some = np.arange(0, len(val), max(1, len(val) // 135))
+    random = np.random.default_rng(args.seed + step)
+    clock = data.Clock(args.minutes, used)
+    feeders = {}
+    data.log(args, 'autoencoder', f'start at step {step}, {used / 60:.1f} of {args.minutes} minutes used, '
+             f'{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters')
+
+    def feeder(size, count):
+        if size not in feeders:
+            feeders.clear()
+            feeders[size] = data.InBackground(lambda: crops(pictures, random, count, size))
+        return feeders[size]
+
+    def store():
+        data.save_state(path, {'model': model.state_dict(), 'optimiser': optimiser.state_dict(),
+                               'average': average.state(), 'step': step, 'used': clock.used})
+
+    evaluated = clock.used
+    while True:
+        fraction = clock.tick()
+        if fraction >= 1:
+            break
+        x = (feeder(64, 32) if fraction < CROPS_UNTIL else feeder(128, 8)).next()
+        x = x.contiguous(memory_format=torch.channels_last)
+        for group in optimiser.param_groups:
+            group['lr'] = data.learning_rate(fraction, args.peak)
+        loss, reconstruction, kl = loss_of(model, x)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        average.update()
+        step += 1
+        if clock.log_due():
+            data.log(args, 'autoencoder', f'step {step} {100 * fraction:.1f} % loss {float(loss.detach()):.4f} '
+                     f'reconstruction {float(reconstruction.detach()):.4f} kl {float(kl.detach()):.3f}')
+        if clock.used - evaluated > 240:
+            evaluated = clock.used
+            average.swap()
+            styles, mean = evaluate(model, val[some], [table[i] for i in some])
+            average.swap()
+            data.log(args, 'autoencoder', f'val PSNR {mean:.2f} ' + ' '.join(f'{s} {v:.1f}' for s, v in styles.items()))
+        if clock.save_due():
+            store()
+    store()
+    average.swap()
+    export(args, model, pictures)
+    final = AutoencoderKL.from_pretrained(os.path.join(args.work, 'autoencoder')).float()
+    styles, mean = evaluate(final, val, table)
+    data.log(args, 'autoencoder', f'final val PSNR {mean:.2f} ' + ' '.join(f'{s} {v:.2f}' for s, v in styles.items()))
+    data.sheet(np.concatenate([val[some[::9]], reconstruct(final, val[some[::9]])]), len(some[::9]),
+               os.path.join(args.work, 'autoencoder.png'))
+
+
+if __name__ == '__main__':
+    main()
