@@ -73,6 +73,7 @@
  *   resize          source of output i of n, input extent m: asymmetric i m/n; half_pixel (i+1/2) m/n - 1/2; align_corners
  *                   i (m-1)/(n-1), 0 for n = 1. Nearest: floor for asymmetric, else ceil(s - 1/2), in integer arithmetic
  *                   (ties are exact). Bilinear: s clamped to [0, m-1]
+ *   gather          an id outside the table gives zeros and gets no gradient
  *   warp            each of the four taps outside the picture counts as zero
  *   cosine          a.b / (max(|a|,1e-8) max(|b|,1e-8))
  *   bilinear etc. of _DX: the exact transpose of the forward op
