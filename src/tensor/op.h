@@ -170,7 +170,7 @@ typedef enum lk_binary {
 typedef enum lk_reduce { LK_REDUCE_SUM, LK_REDUCE_MEAN, LK_REDUCE_MAX } lk_reduce;
 typedef enum lk_pool_kind { LK_POOL_MAX, LK_POOL_AVERAGE } lk_pool_kind;
 typedef enum lk_pad { LK_PAD_CONSTANT, LK_PAD_EDGE, LK_PAD_REFLECT } lk_pad;
-typedef enum lk_resize { LK_RESIZE_NEAREST, LK_RESIZE_BILINEAR } lk_resize;
+typedef enum lk_resize_kind { LK_RESIZE_NEAREST, LK_RESIZE_BILINEAR } lk_resize_kind;
 /* How an output pixel maps to the input, as ONNX names it. NEAREST + ASYMMETRIC + integer factor is diffusers' upsample
  * (source = floor(i / factor)). Nearest rounding is floor for ASYMMETRIC, round_prefer_floor otherwise. */
 typedef enum lk_coordinates {
@@ -212,7 +212,7 @@ typedef union lk_attributes {
         int32_t ceil_mode, count_include_pad;
     } pool;
     struct {
-        lk_resize kind;
+        lk_resize_kind kind;
         lk_coordinates coordinates;
         int32_t size[2]; /* H, W of the output; of x for _DX */
     } resize;
