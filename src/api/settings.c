@@ -1,0 +1,106 @@
+/* api/settings.c - the settings text of a picture (AUTOMATIC1111's infotext) and back. */
+#include "api/model.h"
+
+#include "base/memory.h"
+#include "base/text.h"
+#include "io/metadata.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static void add(lk_image_texts *settings, const char *key, lk_error *error, const char *format, ...) LK_PRINTF(4, 5);
+
+static void add(lk_image_texts *settings, const char *key, lk_error *error, const char *format, ...) {
+    char value[256];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(value, sizeof value, format, arguments);
+    va_end(arguments);
+    lk_image_texts_add(settings, key, value, error);
+}
+
+static void add_guidance(lk_image_texts *settings, const likeness_personalize_params *p, lk_error *error) {
+    static const char *const methods[] = {"anchored", "unanchored", "noise descent"};
+    add(settings, "Guidance", error, "%s", methods[p->method]);
+    add(settings, "Guidance iterations", error, "%d", p->iterations == 0 ? 50 : p->iterations < 0 ? 0 : p->iterations);
+    add(settings, "Guidance scale", error, "%g", p->id_scale > 0 ? p->id_scale : 1.0);
+    if (p->step_factor > 0 && p->step_factor != 1) add(settings, "Guidance step factor", error, "%g", p->step_factor);
+    if (p->reading) add(settings, "Guidance reading", error, "%c", 'A' + p->reading);
+    if (p->until > 0) add(settings, "Guidance until", error, "%g", p->until);
+}
+
+char *likeness_settings_text(const likeness_model *model, const likeness_generate_params *params,
+                             const likeness_personalize_params *personalize) {
+    lk_error error = LK_ERROR_INIT;
+    lk_image_texts settings = {0};
+    lk_text text = LK_TEXT_INIT;
+    add(&settings, "Steps", &error, "%d", params->steps > 0 ? params->steps : model->default_steps);
+    add(&settings, "Sampler", &error, "Euler");
+    add(&settings, "CFG scale", &error, "%g", params->cfg_scale > 0 ? params->cfg_scale : model->default_cfg_scale);
+    add(&settings, "Seed", &error, "%lld", (long long)params->seed);
+    add(&settings, "Size", &error, "%dx%d", params->width > 0 ? params->width : model->default_width,
+        params->height > 0 ? params->height : model->default_height);
+    add(&settings, "Model", &error, "%s", model->name);
+    add(&settings, "Model hash", &error, "%s", model->hash);
+    add(&settings, "RNG", &error, "CPU");
+    if (personalize) add_guidance(&settings, personalize, &error);
+    add(&settings, "Kernels", &error, "%s", model->kernels);
+    add(&settings, "Version", &error, "likeness %s", LIKENESS_VERSION);
+    lk_infotext_write(&text, params->prompt ? params->prompt : "", params->negative_prompt, &settings);
+    char *copy = error.status == LIKENESS_OK && !text.failed ? lk_strdup(lk_text_get(&text)) : NULL;
+    lk_image_texts_free(&settings);
+    lk_text_free(&text);
+    return copy;
+}
+
+static void take_int(const lk_infotext *info, const char *key, int64_t most, int64_t *value) {
+    const char *text = lk_infotext_find(info, key);
+    int64_t parsed;
+    if (text && lk_parse_int64(text, &parsed) && parsed >= 0 && parsed <= most) *value = parsed;
+}
+
+likeness_status likeness_settings_parse(likeness_context *context, const char *settings,
+                                        likeness_generate_params *params, char **storage) {
+    lk_error *error = lk_context_begin(context);
+    lk_infotext info;
+    *storage = NULL;
+    LK_TRY(lk_infotext_parse(&info, settings, error));
+    if (lk_infotext_find(&info, "Guidance")) {
+        lk_infotext_free(&info);
+        return lk_fail(
+            error, LIKENESS_USAGE,
+            "this picture was personalized: its reference is not inside, so generate cannot make it again; run "
+            "likeness personalize with the same reference and the settings that likeness inspect shows");
+    }
+    size_t prompt_bytes = strlen(info.prompt) + 1, negative_bytes = strlen(info.negative) + 1;
+    char *texts = lk_alloc(prompt_bytes + negative_bytes, 1);
+    if (texts) {
+        memcpy(texts, info.prompt, prompt_bytes);
+        memcpy(texts + prompt_bytes, info.negative, negative_bytes);
+        params->prompt = texts;
+        params->negative_prompt = texts + prompt_bytes;
+        int64_t steps = params->steps;
+        take_int(&info, "Steps", 1000, &steps);
+        params->steps = (int32_t)steps;
+        take_int(&info, "Seed", INT64_MAX, &params->seed);
+        const char *cfg = lk_infotext_find(&info, "CFG scale"), *size = lk_infotext_find(&info, "Size");
+        double weight;
+        if (cfg && lk_parse_double(cfg, &weight) && weight > 0 && weight < 1000) params->cfg_scale = weight;
+        int width, height;
+        if (size && sscanf(size, "%5dx%5d", &width, &height) == 2 && width > 0 && height > 0) {
+            params->width = width;
+            params->height = height;
+        }
+        *storage = texts;
+    }
+    bool any = lk_infotext_find(&info, "Seed") != NULL;
+    lk_infotext_free(&info);
+    if (!texts) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for the settings");
+    if (!any) {
+        lk_free(texts);
+        *storage = NULL;
+        return lk_fail(error, LIKENESS_BAD_FILE, "the picture carries no settings (no parameters text with a seed)");
+    }
+    return LIKENESS_OK;
+}
