@@ -13,7 +13,10 @@ typedef struct lk_error {
     char message[768];      /* one line, UTF-8, no trailing newline */
 } lk_error;
 
-#define LK_ERROR_INIT {LIKENESS_OK, {0}}
+#define LK_ERROR_INIT                                                                                                  \
+    {                                                                                                                  \
+        LIKENESS_OK, { 0 }                                                                                             \
+    }
 
 #if defined(__GNUC__)
 #define LK_PRINTF(format_index, first) __attribute__((format(printf, format_index, first)))
@@ -33,7 +36,7 @@ const char *lk_status_text(likeness_status status);
 int lk_status_exit_code(likeness_status status);
 
 /* Returns from the calling function when the expression fails. */
-#define LK_TRY(expression)                                                                                            \
+#define LK_TRY(expression)                                                                                             \
     do {                                                                                                               \
         likeness_status lk_try_status_ = (expression);                                                                 \
         if (lk_try_status_ != LIKENESS_OK) return lk_try_status_;                                                      \

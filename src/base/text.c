@@ -66,6 +66,21 @@ void lk_text_addf(lk_text *text, const char *format, ...) {
     text->length += (size_t)length;
 }
 
+void lk_text_add_json(lk_text *text, const char *string) {
+    lk_text_add(text, "\"");
+    for (const char *c = string; *c; c++) {
+        if (*c == '"' || *c == '\\')
+            lk_text_addf(text, "\\%c", *c);
+        else if (*c == '\n')
+            lk_text_add(text, "\\n");
+        else if ((unsigned char)*c < 0x20)
+            lk_text_addf(text, "\\u%04x", (unsigned)*c);
+        else
+            lk_text_append(text, c, 1);
+    }
+    lk_text_add(text, "\"");
+}
+
 int32_t lk_utf8_decode(const uint8_t *bytes, size_t length, size_t *used) {
     *used = 1;
     if (length == 0) return -1;

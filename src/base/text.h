@@ -25,6 +25,8 @@ void lk_text_clear(lk_text *text);
 void lk_text_append(lk_text *text, const char *bytes, size_t length);
 void lk_text_add(lk_text *text, const char *string);
 void lk_text_addf(lk_text *text, const char *format, ...) LK_PRINTF(2, 3);
+/* The string as JSON, in quotes. */
+void lk_text_add_json(lk_text *text, const char *string);
 /* "" for an empty text. */
 const char *lk_text_get(const lk_text *text);
 

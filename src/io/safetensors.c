@@ -435,19 +435,6 @@ likeness_status lk_safetensor_to_f32(const lk_safetensor *tensor, float *out, lk
 
 /* ---- writing ---- */
 
-static void add_quoted(lk_text *text, const char *string) {
-    lk_text_add(text, "\"");
-    for (const char *c = string; *c; c++) {
-        if (*c == '"' || *c == '\\')
-            lk_text_addf(text, "\\%c", *c);
-        else if ((unsigned char)*c < 0x20)
-            lk_text_addf(text, "\\u%04x", (unsigned)*c);
-        else
-            lk_text_append(text, c, 1);
-    }
-    lk_text_add(text, "\"");
-}
-
 static uint64_t tensor_bytes(const lk_safetensor *tensor) {
     uint64_t bytes = dtypes[tensor->dtype].bytes;
     for (int i = 0; i < tensor->rank; i++)
@@ -464,9 +451,9 @@ likeness_status lk_safetensors_write(const char *path, const lk_safetensor *tens
         lk_text_add(&header, "\"__metadata__\":{");
         for (size_t i = 0; i < metadata_count; i++) {
             if (i) lk_text_add(&header, ",");
-            add_quoted(&header, metadata_keys[i]);
+            lk_text_add_json(&header, metadata_keys[i]);
             lk_text_add(&header, ":");
-            add_quoted(&header, metadata_values[i]);
+            lk_text_add_json(&header, metadata_values[i]);
         }
         lk_text_add(&header, count ? "}," : "}");
     }
@@ -476,7 +463,7 @@ likeness_status lk_safetensors_write(const char *path, const lk_safetensor *tens
         lk_shape_text(shape, sizeof shape, tensors[i].rank, tensors[i].shape);
         uint64_t end = offset + tensor_bytes(&tensors[i]);
         if (i) lk_text_add(&header, ",");
-        add_quoted(&header, tensors[i].name);
+        lk_text_add_json(&header, tensors[i].name);
         lk_text_addf(&header, ":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%llu,%llu]}",
                      dtypes[tensors[i].dtype].name, shape, (unsigned long long)offset, (unsigned long long)end);
         offset = end;
