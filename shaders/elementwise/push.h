@@ -52,3 +52,11 @@ LK_PUSH(geglu) {
     LK_INT derivative;
 } LK_PUSH_END
 #endif
+
+#if LK_PUSH_ALL || defined(LK_PUSH_MATH_CHECK)
+LK_PUSH(math_check) {
+    LK_ADDRESS_U32 x;
+    LK_ADDRESS_U32 y;
+    LK_INT total, kind;
+} LK_PUSH_END
+#endif

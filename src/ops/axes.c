@@ -55,8 +55,11 @@ void lk_axes_collapse(lk_axes *axes, bool join_padding) {
         if (axes->size[i] == 1) lk_axes_remove(axes, i);
     }
     for (int i = 0; i + 1 < axes->count;) {
-        bool even = i > 0 || axes->valid == axes->size[0] || join_padding;
+        bool padded = i == 0 && axes->valid != axes->size[0];
+        bool even = !padded || join_padding;
         for (int k = 0; k < axes->operands; k++) {
+            /* Over padding only tensors that have the same padding themselves. */
+            even = even && (!padded || axes->stride[k][0] == 1);
             even = even && (int64_t)axes->stride[k][i] * axes->size[i] == axes->stride[k][i + 1];
         }
         if (!even) {
