@@ -14,6 +14,7 @@
 #define LK_GPU_DEVICE_H
 
 #include "base/error.h"
+#include "gpu/shader_list.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -91,6 +92,7 @@ typedef struct lk_device_options {
     const char *select; /* index as listed ("0"), or part of name, driver or driver info, any case; NULL: the best */
     const char *cache_folder; /* of the pipeline cache; NULL: the user's; "": no cache on disk */
     uint64_t max_block;       /* 0: no own limit */
+    uint64_t memory_limit;    /* of all blocks together, for tests; 0: none */
     uint32_t max_groups_axis; /* artificial limit, for tests; 0: the device's */
     bool pretend_unmappable;  /* treat device memory as not mappable, so that staging is used; for tests */
     bool trace;               /* keep what is submitted for lk_check_trace (gpu/check.h) */
@@ -120,6 +122,9 @@ const lk_caps *lk_device_caps(const lk_device *device);
 const char *lk_device_cache_folder(const lk_device *device);
 /* "NAME-hash": names device, driver and driver version in file names; the same until the driver changes. */
 const char *lk_device_key(const lk_device *device);
+
+/* True when the device has every capability that the shader's SPIR-V declares. */
+bool lk_shader_supported(const lk_device *device, lk_shader shader);
 
 /* One line ("llvmpipe (LLVM 15.0.6, 256 bits), Mesa 25.0.7, CPU") and several lines for `likeness devices`, into text.
  */
