@@ -117,11 +117,18 @@ float lk_softplus(float x) {
     return lk_keep_nan(x, max(x, 0.0) + lk_log1p_unit(e));
 }
 
+/* (sigmoid(x), 1 - sigmoid(x)), both to full relative precision. */
+vec2 lk_sigmoid_pair(float x) {
+    float e = lk_exp_core(max(-abs(x), -104.0));
+    float scale = lk_keep_nan(x, 1.0 / (1.0 + e));
+    return scale * (x < 0.0 ? vec2(e, 1.0) : vec2(1.0, e));
+}
+
 float lk_silu(float x) { return x * lk_sigmoid(x); }
 
 float lk_silu_derivative(float x) {
-    float s = lk_sigmoid(x);
-    return s + x * s * (1.0 - s);
+    vec2 s = lk_sigmoid_pair(x);
+    return s.x + x * s.x * s.y;
 }
 
 /* x Phi(x), exact form. */
@@ -133,27 +140,27 @@ float lk_gelu_derivative(float x) {
     return lk_keep_nan(x, 0.5 * (1.0 + lk_erf(x * LK_SQRT_HALF)) + c * density);
 }
 
-const float LK_GELU_TANH_SCALE = 0.79788456080286536;
+/* x (1 + tanh z) / 2 = x sigmoid(2 z),  2 z = sqrt(8/pi) (x + 0.044715 x^3). */
+const float LK_GELU_TANH_SCALE = 1.5957691216057308;
 const float LK_GELU_TANH_CUBIC = 0.044715;
 
 float lk_gelu_tanh(float x) {
     float c = clamp(x, -20.0, 20.0);
-    float t = lk_tanh(LK_GELU_TANH_SCALE * (c + LK_GELU_TANH_CUBIC * c * c * c));
-    return lk_keep_nan(x, 0.5 * x * (1.0 + t));
+    return x * lk_keep_nan(x, lk_sigmoid(LK_GELU_TANH_SCALE * (c + LK_GELU_TANH_CUBIC * c * c * c)));
 }
 
 float lk_gelu_tanh_derivative(float x) {
     float c = clamp(x, -20.0, 20.0);
-    float t = lk_tanh(LK_GELU_TANH_SCALE * (c + LK_GELU_TANH_CUBIC * c * c * c));
-    float inner = LK_GELU_TANH_SCALE * (1.0 + 3.0 * LK_GELU_TANH_CUBIC * c * c);
-    return lk_keep_nan(x, 0.5 * (1.0 + t) + 0.5 * c * (1.0 - t * t) * inner);
+    vec2 s = lk_sigmoid_pair(LK_GELU_TANH_SCALE * (c + LK_GELU_TANH_CUBIC * c * c * c));
+    float slope = LK_GELU_TANH_SCALE * (1.0 + 3.0 * LK_GELU_TANH_CUBIC * c * c);
+    return lk_keep_nan(x, s.x + c * s.x * s.y * slope);
 }
 
 float lk_quick_gelu(float x) { return x * lk_sigmoid(1.702 * x); }
 
 float lk_quick_gelu_derivative(float x) {
-    float s = lk_sigmoid(1.702 * x);
-    return s + 1.702 * x * s * (1.0 - s);
+    vec2 s = lk_sigmoid_pair(1.702 * x);
+    return s.x + 1.702 * x * s.x * s.y;
 }
 
 #endif

@@ -49,8 +49,8 @@ float unary_derivative(float x) {
     case 4: return x > 0.0 ? 1.0 : 0.0;
     case 5: return x > 0.0 ? 1.0 : a;
     case 6: {
-        float s = lk_sigmoid(x);
-        return s * (1.0 - s);
+        vec2 s = lk_sigmoid_pair(x);
+        return s.x * s.y;
     }
     case 7: {
         float t = lk_tanh(x);
