@@ -2,7 +2,7 @@
 #
 #   x [3,128,128] --encoder--> mean, log variance [16,16,16] --sample, extra noise--> decoder --> y [3,128,128]
 #
-# loss = 0.5 |x-y| + 4 (x-y)^2 + 0.5 |grad x - grad y|  (edges of line drawings)
+# loss = 0.5 |x-y| + 8 (x-y)^2 + 0.5 |grad x - grad y|  (edges of line drawings)
 #      + 2e-3 KL                                        (unused channels stay noise, used ones near unit variance)
 #      + 0.1 of the same for  half-size latents         (a latent shrunk by 2 decodes to the picture shrunk by 2:
 #                                                        fine detail stays out of the coarse latent, which a small
@@ -10,7 +10,8 @@
 # Extra noise on the latents makes the decoder forgive the flow's small errors.  First 64-pixel crops, which see four
 # times more pictures a second, then whole pictures, so that group statistics are those of use.
 #
-# State: WORK/autoencoder.pt.  Result: WORK/autoencoder/ in diffusers layout, once training time is used up.
+# State: WORK/autoencoder.pt (or decoder.pt: --decoder-only trains on a finished one, its latents unchanged).
+# Result: WORK/autoencoder/ in diffusers layout, once training time is used up.
 
 import os
 
@@ -32,11 +33,17 @@ def build():
     return AutoencoderKL(**CONFIG).to(memory_format=torch.channels_last)
 
 
-def crops(pictures, random, count, size):
+def pool(table):
+    """Picture numbers to draw from: line drawings, which are hardest, appear more often."""
+    times = {'notionists': 5, 'adventurer': 4, 'lorelei': 3, 'openPeeps': 3, 'micah': 3}
+    return np.concatenate([np.full(times.get(r['style'], 2), i) for i, r in enumerate(table)])
+
+
+def crops(pictures, choices, random, count, size):
     """Random crops; offsets overshoot and are clamped, so that corners are seen as often as the middle."""
     out = np.empty((count, size, size, 3), np.uint8)
     for k in range(count):
-        i = random.integers(len(pictures))
+        i = random.choice(choices)
         room = data.SIZE - size
         y, x = (np.clip(random.integers(-16, room + 17, 2), 0, room))
         crop = pictures[i, y:y + size, x:x + size]
@@ -47,7 +54,18 @@ def crops(pictures, random, count, size):
 def distance(y, x):
     d = y - x
     edges = d.diff(dim=2).abs().mean() + d.diff(dim=3).abs().mean()
-    return 0.5 * d.abs().mean() + 4 * d.square().mean() + 0.5 * edges
+    return 0.5 * d.abs().mean() + 8 * d.square().mean() + 0.5 * edges
+
+
+def decoder_loss(model, x):
+    """For --decoder-only: the latents stay as they are, the decoder learns to read them better."""
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        z = model.encode(x).latent_dist.mean.float()
+    z = z + 0.06 * torch.rand(len(x), 1, 1, 1) * z.std() * torch.randn_like(z)
+    with torch.autocast('cpu', torch.bfloat16):
+        y = model.decoder(model.post_quant_conv(z.contiguous(memory_format=torch.channels_last))).float()
+    reconstruction = distance(y, x)
+    return reconstruction, reconstruction, torch.zeros(())
 
 
 def loss_of(model, x):
@@ -85,15 +103,16 @@ def evaluate(model, pictures, table):
 
 
 @torch.no_grad()
-def export(args, model, pictures, log_name='autoencoder'):
-    """Measures the latents' mean and deviation, rounds to f16 and writes the diffusers folder."""
-    picks = np.linspace(0, len(pictures) - 1, min(len(pictures), 1800)).astype(int)
-    z = torch.cat([model.encode(data.to_tensor(pictures[p]).contiguous(memory_format=torch.channels_last)).latent_dist.mean
-                   for p in np.array_split(picks, max(1, len(picks) // 30))])
-    config = dict(CONFIG, scaling_factor=round(float(1 / z.std()), 5), shift_factor=round(float(z.mean()), 5))
-    data.log(args, log_name, f'latents: scaling_factor {config["scaling_factor"]} shift_factor {config["shift_factor"]} '
-             f'channel deviations {[round(float(s), 2) for s in z.std(dim=(0, 2, 3))]}')
-    out = AutoencoderKL(**config)
+def export(args, model, pictures, config=None):
+    """Rounds to f16 and writes the diffusers folder; measures the latents' mean and deviation unless they are known."""
+    if config is None:
+        picks = np.linspace(0, len(pictures) - 1, min(len(pictures), 1800)).astype(int)
+        z = torch.cat([model.encode(data.to_tensor(pictures[p]).contiguous(memory_format=torch.channels_last)).latent_dist.mean
+                       for p in np.array_split(picks, max(1, len(picks) // 30))])
+        config = dict(CONFIG, scaling_factor=round(float(1 / z.std()), 5), shift_factor=round(float(z.mean()), 5))
+        data.log(args, 'autoencoder', f'latents: scaling_factor {config["scaling_factor"]} shift_factor {config["shift_factor"]} '
+                 f'channel deviations {[round(float(s), 2) for s in z.std(dim=(0, 2, 3))]}')
+    out = AutoencoderKL(**{k: v for k, v in config.items() if not k.startswith('_')})
     out.load_state_dict(model.state_dict())
     out.half().save_pretrained(os.path.join(args.work, 'autoencoder'))
 
@@ -101,14 +120,20 @@ def export(args, model, pictures, log_name='autoencoder'):
 def main():
     args = data.parser(__doc__ or 'autoencoder', 35)
     args.add_argument('--peak', type=float, default=1.2e-3, help='highest learning rate')
+    args.add_argument('--decoder-only', action='store_true', help='train the finished autoencoder\'s decoder on; latents stay valid')
     args = data.setup(args.parse_args())
-    model = build()
+    name = 'decoder' if args.decoder_only else 'autoencoder'
+    model, finished = build(), os.path.join(args.work, 'autoencoder')
     fastnorm.install(model)
-    if args.init_from:
-        model.load_state_dict(AutoencoderKL.from_pretrained(args.init_from, subfolder='vae').float().state_dict())
-    optimiser = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    start = finished if args.decoder_only else os.path.join(args.init_from, 'vae') if args.init_from else None
+    if start:
+        model.load_state_dict(AutoencoderKL.from_pretrained(start).float().state_dict())
+    if args.decoder_only:
+        model.encoder.requires_grad_(False)
+        model.quant_conv.requires_grad_(False)
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     average = data.Average([model], 0.998)
-    path, step, used = os.path.join(args.work, 'autoencoder.pt'), 0, 0.0
+    path, step, used = os.path.join(args.work, name + '.pt'), 0, 0.0
     state = data.load_state(path)
     if state:
         model.load_state_dict(state['model'])
@@ -116,18 +141,19 @@ def main():
         average.load(state['average'])
         step, used = state['step'], state['used']
     pictures = data.pixels(args, 'characters_train')
+    choices = pool(data.rows(args, 'characters_train'))
     val, table = data.pixels(args, 'characters_val'), data.rows(args, 'characters_val')
     some = np.arange(0, len(val), max(1, len(val) // 135))
     random = np.random.default_rng(args.seed + step)
     clock = data.Clock(args.minutes, used)
     feeders = {}
-    data.log(args, 'autoencoder', f'start at step {step}, {used / 60:.1f} of {args.minutes} minutes used, '
+    data.log(args, name, f'start at step {step}, {used / 60:.1f} of {args.minutes} minutes used, '
              f'{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters')
 
     def feeder(size, count):
         if size not in feeders:
             feeders.clear()
-            feeders[size] = data.InBackground(lambda: crops(pictures, random, count, size))
+            feeders[size] = data.InBackground(lambda: crops(pictures, choices, random, count, size))
         return feeders[size]
 
     def store():
@@ -139,11 +165,11 @@ def main():
         fraction = clock.tick()
         if fraction >= 1:
             break
-        x = (feeder(64, 32) if fraction < CROPS_UNTIL else feeder(128, 8)).next()
+        x = (feeder(64, 32) if fraction < CROPS_UNTIL and not args.decoder_only else feeder(128, 8)).next()
         x = x.contiguous(memory_format=torch.channels_last)
         for group in optimiser.param_groups:
             group['lr'] = data.learning_rate(fraction, args.peak)
-        loss, reconstruction, kl = loss_of(model, x)
+        loss, reconstruction, kl = (decoder_loss if args.decoder_only else loss_of)(model, x)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -151,22 +177,22 @@ def main():
         average.update()
         step += 1
         if clock.log_due():
-            data.log(args, 'autoencoder', f'step {step} {100 * fraction:.1f} % loss {float(loss.detach()):.4f} '
+            data.log(args, name, f'step {step} {100 * fraction:.1f} % loss {float(loss.detach()):.4f} '
                      f'reconstruction {float(reconstruction.detach()):.4f} kl {float(kl.detach()):.3f}')
         if clock.used - evaluated > 240:
             evaluated = clock.used
             average.swap()
             styles, mean = evaluate(model, val[some], [table[i] for i in some])
             average.swap()
-            data.log(args, 'autoencoder', f'val PSNR {mean:.2f} ' + ' '.join(f'{s} {v:.1f}' for s, v in styles.items()))
+            data.log(args, name, f'val PSNR {mean:.2f} ' + ' '.join(f'{s} {v:.1f}' for s, v in styles.items()))
         if clock.save_due():
             store()
     store()
     average.swap()
-    export(args, model, pictures)
+    export(args, model, pictures, AutoencoderKL.load_config(finished) if args.decoder_only else None)
     final = AutoencoderKL.from_pretrained(os.path.join(args.work, 'autoencoder')).float()
     styles, mean = evaluate(final, val, table)
-    data.log(args, 'autoencoder', f'final val PSNR {mean:.2f} ' + ' '.join(f'{s} {v:.2f}' for s, v in styles.items()))
+    data.log(args, name, f'final val PSNR {mean:.2f} ' + ' '.join(f'{s} {v:.2f}' for s, v in styles.items()))
     data.sheet(np.concatenate([val[some[::9]], reconstruct(final, val[some[::9]])]), len(some[::9]),
                os.path.join(args.work, 'autoencoder.png'))
 

@@ -38,7 +38,7 @@ def setup(args):
     import torch
     if args.smoke:
         args.work = os.path.join(args.work, 'smoke')
-        args.minutes = min(args.minutes, 0.3)
+        args.minutes = min(args.minutes, 0.15)
     os.makedirs(args.work, exist_ok=True)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
