@@ -42,7 +42,8 @@ lk_value lk_conv2d_simple(lk_graph *g, lk_value x, lk_value w, lk_value bias, in
     return lk_conv2d(g, x, w, bias, LK_NO_VALUE, o);
 }
 
-lk_value lk_attention(lk_graph *g, lk_value q, lk_value k, lk_value v, int heads, float scale, bool causal, lk_value key_bias) {
+lk_value lk_attention(lk_graph *g, lk_value q, lk_value k, lk_value v, int heads, float scale, bool causal,
+                      lk_value key_bias) {
     lk_attributes a = {.attention = {.heads = heads, .causal = causal, .scale = scale}};
     lk_value inputs[4] = {q, k, v, key_bias};
     lk_value out[LK_MAX_OUTPUTS];
@@ -80,7 +81,9 @@ lk_value lk_unary_op(lk_graph *g, lk_unary kind, lk_value x, float a, float b) {
 }
 
 lk_value lk_silu(lk_graph *g, lk_value x) { return lk_unary_op(g, LK_UNARY_SILU, x, 0, 0); }
-lk_value lk_clamp(lk_graph *g, lk_value x, float low, float high) { return lk_unary_op(g, LK_UNARY_CLAMP, x, low, high); }
+lk_value lk_clamp(lk_graph *g, lk_value x, float low, float high) {
+    return lk_unary_op(g, LK_UNARY_CLAMP, x, low, high);
+}
 
 lk_value lk_scale_shift(lk_graph *g, lk_value x, float scale, float shift) {
     return lk_unary_op(g, LK_UNARY_AFFINE, x, scale, shift);
@@ -100,7 +103,9 @@ lk_value lk_binary_op(lk_graph *g, lk_binary kind, lk_value a, lk_value b) {
 lk_value lk_add(lk_graph *g, lk_value a, lk_value b) { return lk_binary_op(g, LK_BINARY_ADD, a, b); }
 lk_value lk_mul(lk_graph *g, lk_value a, lk_value b) { return lk_binary_op(g, LK_BINARY_MUL, a, b); }
 lk_value lk_geglu(lk_graph *g, lk_value x) { return emit1(g, LK_OP_GEGLU, NULL, x); }
-lk_value lk_pool2d(lk_graph *g, lk_value x, const lk_attributes *attributes) { return emit1(g, LK_OP_POOL2D, attributes, x); }
+lk_value lk_pool2d(lk_graph *g, lk_value x, const lk_attributes *attributes) {
+    return emit1(g, LK_OP_POOL2D, attributes, x);
+}
 
 static lk_value resize(lk_graph *g, lk_value x, lk_attributes a, int height, int width) {
     a.resize.size[0] = height;

@@ -19,7 +19,8 @@ lk_value lk_conv2d(lk_graph *g, lk_value x, lk_value w, lk_value bias, lk_value 
 lk_value lk_conv2d_simple(lk_graph *g, lk_value x, lk_value w, lk_value bias, int stride, int padding);
 
 /* heads: inner width of q is heads * d. scale 0: 1/sqrt(d). */
-lk_value lk_attention(lk_graph *g, lk_value q, lk_value k, lk_value v, int heads, float scale, bool causal, lk_value key_bias);
+lk_value lk_attention(lk_graph *g, lk_value q, lk_value k, lk_value v, int heads, float scale, bool causal,
+                      lk_value key_bias);
 lk_value lk_group_norm(lk_graph *g, lk_value x, lk_value gamma, lk_value beta, int groups, float epsilon, bool silu);
 lk_value lk_layer_norm(lk_graph *g, lk_value x, lk_value gamma, lk_value beta, float epsilon);
 lk_value lk_channel_affine(lk_graph *g, lk_value x, lk_value scale, lk_value shift);

@@ -67,7 +67,8 @@ lk_value lk_graph_input(lk_graph *graph, const char *name, lk_shape shape, lk_dt
     if (graph->error.status != LIKENESS_OK) return LK_NO_VALUE;
     char text[80];
     if (!lk_shape_valid(&shape) || (dtype != LK_F32 && dtype != LK_I32)) {
-        lk_graph_fail(graph, LIKENESS_INTERNAL, "input %s: bad shape %s or type", name, lk_shape_text(&shape, text, sizeof text));
+        lk_graph_fail(graph, LIKENESS_INTERNAL, "input %s: bad shape %s or type", name,
+                      lk_shape_text(&shape, text, sizeof text));
         return LK_NO_VALUE;
     }
     lk_tensor tensor = {shape, dtype, LK_STORE_ROWS};
@@ -109,7 +110,8 @@ lk_value lk_graph_weight_named(lk_graph *graph, const char *name) {
 
 void lk_graph_output(lk_graph *graph, lk_value value, const char *name) {
     (void)name;
-    if (graph->error.status == LIKENESS_OK && value >= 0 && value < graph->value_count) graph->values[value].output = true;
+    if (graph->error.status == LIKENESS_OK && value >= 0 && value < graph->value_count)
+        graph->values[value].output = true;
 }
 
 const lk_tensor *lk_graph_tensor(const lk_graph *graph, lk_value value) {
@@ -183,8 +185,8 @@ static bool fill_call(lk_graph *graph, lk_node *node, const lk_value *inputs, in
     return false;
 }
 
-lk_value lk_graph_emit(lk_graph *graph, lk_op op, const lk_attributes *attributes, const lk_value *inputs, int input_count,
-                       uint32_t want_outputs, lk_value out[LK_MAX_OUTPUTS]) {
+lk_value lk_graph_emit(lk_graph *graph, lk_op op, const lk_attributes *attributes, const lk_value *inputs,
+                       int input_count, uint32_t want_outputs, lk_value out[LK_MAX_OUTPUTS]) {
     for (int i = 0; out && i < LK_MAX_OUTPUTS; i++)
         out[i] = LK_NO_VALUE;
     if (graph->error.status != LIKENESS_OK) return LK_NO_VALUE;

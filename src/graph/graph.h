@@ -2,7 +2,7 @@
  *
  *   build    lk_graph_create, lk_graph_input / lk_graph_weight, ops (graph/build.h), lk_graph_output
  *   gradient lk_graph_gradient appends the vector-Jacobian product as a second section of nodes
- *   plan     lk_plan_create: order, aliases, arena offsets, recompute; needs limits, not a device
+ *   plan     lk_plan_create: order, aliases, arena offsets; needs limits, not a device
  *   run      lk_instance_create on a device: an arena, recordings, shared weights; write, run a section, read
  *   check    lk_graph_run_reference runs the whole graph with the C reference in double, without a device
  *
@@ -23,7 +23,8 @@ typedef struct lk_weights lk_weights;
 typedef struct lk_plan lk_plan;
 typedef struct lk_instance lk_instance;
 
-/* ---- weights: constants shared by every graph and instance of a model ---------------------------------------------- */
+/* ---- weights: constants shared by every graph and instance of a model ----------------------------------------------
+ */
 
 typedef enum lk_weight_role {
     LK_WEIGHT_MATRIX, /* [O,I] or [O,I/g,kh,kw]: stored packed, f16 (f32 with precise) */
@@ -39,10 +40,11 @@ typedef likeness_status (*lk_weight_fill)(void *user, void *values, lk_error *er
 /* precise: matrices are stored f32 instead of f16. */
 lk_weights *lk_weights_create(bool precise);
 void lk_weights_destroy(lk_weights *weights);
-/* Adds a weight and returns its index, or -1 (message in error). The name is copied and must be new. `user` must live as
- * long as the set; destroy_user may be NULL. */
-int32_t lk_weights_add(lk_weights *weights, const char *name, lk_weight_role role, const lk_shape *shape, int32_t groups,
-                       lk_weight_fill fill, void *user, void (*destroy_user)(void *user), lk_error *error);
+/* Adds a weight and returns its index, or -1 (message in error). The name is copied and must be new. `user` must live
+ * as long as the set; destroy_user may be NULL. */
+int32_t lk_weights_add(lk_weights *weights, const char *name, lk_weight_role role, const lk_shape *shape,
+                       int32_t groups, lk_weight_fill fill, void *user, void (*destroy_user)(void *user),
+                       lk_error *error);
 /* The same from an array that is copied. */
 int32_t lk_weights_add_values(lk_weights *weights, const char *name, lk_weight_role role, const lk_shape *shape,
                               int32_t groups, const void *values, lk_error *error);
@@ -51,7 +53,8 @@ int32_t lk_weights_find(const lk_weights *weights, const char *name);
 /* Uploads what is not yet on the device; later graphs on the same device share the copies. */
 likeness_status lk_weights_upload(lk_weights *weights, lk_device *device, lk_error *error);
 
-/* ---- building -------------------------------------------------------------------------------------------------------- */
+/* ---- building
+ * -------------------------------------------------------------------------------------------------------- */
 
 /* weights may be NULL for a graph without weights; it must outlive the graph. */
 lk_graph *lk_graph_create(lk_weights *weights, lk_error *error);
@@ -68,9 +71,10 @@ lk_value lk_graph_weight(lk_graph *graph, int32_t index);
 lk_value lk_graph_weight_named(lk_graph *graph, const char *name);
 /* Keeps a value readable after a run. */
 void lk_graph_output(lk_graph *graph, lk_value value, const char *name);
-/* Appends any op; out (may be NULL) receives all outputs; returns output 0. `want_outputs` bit i: optional output i is wanted. */
-lk_value lk_graph_emit(lk_graph *graph, lk_op op, const lk_attributes *attributes, const lk_value *inputs, int input_count,
-                       uint32_t want_outputs, lk_value out[LK_MAX_OUTPUTS]);
+/* Appends any op; out (may be NULL) receives all outputs; returns output 0. `want_outputs` bit i: optional output i is
+ * wanted. */
+lk_value lk_graph_emit(lk_graph *graph, lk_op op, const lk_attributes *attributes, const lk_value *inputs,
+                       int input_count, uint32_t want_outputs, lk_value out[LK_MAX_OUTPUTS]);
 const lk_tensor *lk_graph_tensor(const lk_graph *graph, lk_value value);
 lk_shape lk_graph_shape(const lk_graph *graph, lk_value value);
 /* Names nodes from here on "scope/op" until the matching pop; for messages and traces. */
@@ -87,9 +91,9 @@ lk_graph_node_info lk_graph_node(const lk_graph *graph, int32_t index);
 /* Sum of the op table's costs over one section. */
 lk_cost lk_graph_cost(const lk_graph *graph, int section);
 
-/* Appends the vector-Jacobian product: given cotangents[i] (values of the shape of outputs[i], usually inputs of the graph)
- * for outputs[i], gradients[j] becomes the value of sum_i (d outputs[i] / d wrt[j])^T cotangents[i]. A wrt that no output
- * depends on gets LK_NO_VALUE. Opens a new section and returns its number, or -1 after a failure. */
+/* Appends the vector-Jacobian product: given cotangents[i] (values of the shape of outputs[i], usually inputs of the
+ * graph) for outputs[i], gradients[j] becomes the value of sum_i (d outputs[i] / d wrt[j])^T cotangents[i]. A wrt that
+ * no output depends on gets LK_NO_VALUE. Opens a new section and returns its number, or -1 after a failure. */
 int lk_graph_gradient(lk_graph *graph, const lk_value *outputs, const lk_value *cotangents, int output_count,
                       const lk_value *wrt, int wrt_count, lk_value *gradients);
 
@@ -100,11 +104,11 @@ lk_reference_values *lk_graph_run_reference(const lk_graph *graph, const double 
 const double *lk_reference_value(const lk_reference_values *values, lk_value value);
 void lk_reference_values_destroy(lk_reference_values *values);
 
-/* ---- plan and instances ---------------------------------------------------------------------------------------------- */
+/* ---- plan and instances
+ * ---------------------------------------------------------------------------------------------- */
 
 typedef struct lk_plan_options {
     bool loose;         /* every tensor its own memory, no aliasing (self-check d) */
-    bool recompute;     /* drop segment activations and recompute them in the gradient section (see plan.h) */
     uint64_t max_block; /* a larger tensor is refused with its node's name; 0: 1 GiB */
 } lk_plan_options;
 
@@ -118,10 +122,12 @@ void lk_plan_destroy(lk_plan *plan);
 lk_plan_info lk_plan_information(const lk_plan *plan);
 
 typedef struct lk_instance_options {
-    uint64_t shuffle_seed; /* not 0: commands between two barriers run in a random order (self-check b) */
-    bool truth;            /* every command alone, poisoned (self-check c); slow */
-    /* LK_OP_COUNT entries: the variant that each op is forced to (doctor's replacements), 0 lets the op choose. NULL: all 0.
-     * Copied. */
+    uint64_t shuffle_seed;    /* not 0: commands between two barriers run in a random order (self-check b) */
+    bool truth;               /* every command alone, poisoned (self-check c); slow */
+    uint64_t split_groups;    /* cut every dispatch after so many workgroups (tests); 0: by time */
+    uint32_t submit_commands; /* at most so many commands a submit (tests); 0: by time */
+    /* LK_OP_COUNT entries: the variant that each op is forced to (doctor's replacements), 0 lets the op choose. NULL:
+     * all 0. Copied. */
     const int32_t *variants;
 } lk_instance_options;
 
@@ -131,6 +137,8 @@ void lk_instance_destroy(lk_instance *instance);
 /* Dense logical order, f32 (int32 for LK_I32). */
 likeness_status lk_instance_write(lk_instance *instance, lk_value input, const void *dense, lk_error *error);
 likeness_status lk_instance_read(lk_instance *instance, lk_value output, void *dense, lk_error *error);
+/* Commands of a section (each costs a CPU driver 25 to 45 microseconds whatever it does). */
+uint32_t lk_instance_command_count(const lk_instance *instance, int section);
 /* Replays one section and waits for it. */
 likeness_status lk_instance_run(lk_instance *instance, int section, lk_error *error);
 

@@ -1,0 +1,120 @@
+/* graph/gradient.c - the vector-Jacobian product: reverse accumulation through the op table's gradient builders.
+ *
+ * Nodes are visited from the last to the first. A node is entered only if its output has a cotangent and one of its
+ * inputs leads to a wanted value; its builder is asked for exactly those inputs. Contributions to one value are added
+ * in the order in which they arise, which depends on the graph alone. */
+#include "graph/internal.h"
+
+#include "base/memory.h"
+#include "graph/build.h"
+
+#include <string.h>
+
+typedef struct reverse {
+    lk_graph *graph;
+    bool *leads;          /* [values] a wanted value is reached through this one */
+    lk_value *cotangents; /* [values] sum so far, or LK_NO_VALUE */
+    int32_t value_count;  /* of the graph before the gradient */
+} reverse;
+
+static lk_value emit_node(void *user, lk_op op, const lk_attributes *attributes, const lk_value *inputs,
+                          int input_count, uint32_t want_outputs, lk_value out[LK_MAX_OUTPUTS]) {
+    return lk_graph_emit(user, op, attributes, inputs, input_count, want_outputs, out);
+}
+
+static const lk_tensor *describe_value(void *user, lk_value value) { return lk_graph_tensor(user, value); }
+
+static void accumulate(reverse *r, lk_value value, lk_value contribution) {
+    lk_value *sum = &r->cotangents[value];
+    *sum = *sum == LK_NO_VALUE ? contribution : lk_add(r->graph, *sum, contribution);
+}
+
+static void mark_leads(reverse *r, const lk_value *wrt, int wrt_count) {
+    for (int i = 0; i < wrt_count; i++)
+        if (wrt[i] >= 0 && wrt[i] < r->value_count) r->leads[wrt[i]] = true;
+    for (int32_t n = 0; n < r->graph->node_count; n++) {
+        const lk_node *node = &r->graph->nodes[n];
+        uint32_t differentiable = lk_op_row_of(node->call.op)->differentiable;
+        bool leads = false;
+        for (int i = 0; i < node->call.input_count; i++)
+            leads = leads || (node->input[i] != LK_NO_VALUE && (differentiable >> i & 1u) && r->leads[node->input[i]]);
+        /* A wanted value in the middle of the graph stays a wanted value. */
+        for (int i = 0; i < LK_MAX_OUTPUTS && leads; i++)
+            if (node->output[i] != LK_NO_VALUE) r->leads[node->output[i]] = true;
+    }
+}
+
+static void visit(reverse *r, int32_t index) {
+    lk_graph *graph = r->graph;
+    lk_node_view view;
+    memset(&view, 0, sizeof view);
+    lk_attributes attributes = graph->nodes[index].call.attributes; /* the array of nodes moves while we append */
+    const lk_node *node = &graph->nodes[index];
+    lk_value upstream[LK_MAX_OUTPUTS], grads[LK_MAX_INPUTS], inputs[LK_MAX_INPUTS];
+    bool any_upstream = false;
+    uint32_t wanted = 0;
+    const lk_op_row *row = lk_op_row_of(node->call.op);
+    for (int i = 0; i < LK_MAX_OUTPUTS; i++) {
+        upstream[i] = node->output[i] == LK_NO_VALUE ? LK_NO_VALUE : r->cotangents[node->output[i]];
+        any_upstream = any_upstream || upstream[i] != LK_NO_VALUE;
+        view.output[i] = node->output[i];
+    }
+    for (int i = 0; i < LK_MAX_INPUTS; i++) {
+        view.input[i] = inputs[i] = node->input[i];
+        grads[i] = LK_NO_VALUE;
+        if (inputs[i] != LK_NO_VALUE && (row->differentiable >> i & 1u) && r->leads[inputs[i]]) wanted |= 1u << i;
+    }
+    if (!any_upstream || wanted == 0) return;
+    view.op = node->call.op;
+    view.attributes = &attributes;
+    view.input_count = node->call.input_count;
+    view.output_count = node->call.output_count;
+    lk_graph_push_scope(graph, "d:%s", node->name);
+    lk_emitter emitter = {graph, emit_node, describe_value};
+    lk_error error = LK_ERROR_INIT;
+    likeness_status status = row->gradient ? row->gradient(&emitter, &view, upstream, wanted, grads, &error)
+                                           : lk_fail(&error, LIKENESS_UNSUPPORTED, "has no gradient");
+    if (status != LIKENESS_OK) lk_graph_fail(graph, status, "%s", error.message);
+    for (int i = 0; i < LK_MAX_INPUTS && graph->error.status == LIKENESS_OK; i++)
+        if ((wanted >> i & 1u) && grads[i] != LK_NO_VALUE) accumulate(r, inputs[i], grads[i]);
+}
+
+int lk_graph_gradient(lk_graph *graph, const lk_value *outputs, const lk_value *cotangents, int output_count,
+                      const lk_value *wrt, int wrt_count, lk_value *gradients) {
+    for (int i = 0; i < wrt_count; i++)
+        gradients[i] = LK_NO_VALUE;
+    if (graph->error.status != LIKENESS_OK) return -1;
+    reverse r = {.graph = graph, .value_count = graph->value_count};
+    r.leads = lk_alloc((size_t)r.value_count, sizeof *r.leads);
+    r.cotangents = lk_alloc((size_t)r.value_count, sizeof *r.cotangents);
+    if (!r.leads || !r.cotangents) {
+        lk_free(r.leads);
+        lk_free(r.cotangents);
+        lk_graph_fail(graph, LIKENESS_OUT_OF_MEMORY, "no memory for a gradient of %d values", (int)r.value_count);
+        return -1;
+    }
+    int section = graph->section_count++;
+    int32_t last_node = graph->node_count - 1;
+    char scope[sizeof graph->scope];
+    memcpy(scope, graph->scope, sizeof scope);
+    for (int32_t i = 0; i < r.value_count; i++)
+        r.cotangents[i] = LK_NO_VALUE;
+    mark_leads(&r, wrt, wrt_count);
+    for (int i = 0; i < output_count && graph->error.status == LIKENESS_OK; i++) {
+        lk_shape a = lk_graph_shape(graph, outputs[i]), b = lk_graph_shape(graph, cotangents[i]);
+        if (outputs[i] < 0 || outputs[i] >= r.value_count || !lk_shape_equal(&a, &b))
+            lk_graph_fail(graph, LIKENESS_INTERNAL, "cotangent %d does not have its output's shape", i);
+        else
+            accumulate(&r, outputs[i], cotangents[i]);
+    }
+    for (int32_t n = last_node; n >= 0 && graph->error.status == LIKENESS_OK; n--) {
+        graph->scope[0] = 0;
+        visit(&r, n);
+    }
+    memcpy(graph->scope, scope, sizeof scope);
+    for (int i = 0; i < wrt_count && graph->error.status == LIKENESS_OK; i++)
+        if (wrt[i] >= 0 && wrt[i] < r.value_count) gradients[i] = r.cotangents[wrt[i]];
+    lk_free(r.leads);
+    lk_free(r.cotangents);
+    return graph->error.status == LIKENESS_OK ? section : -1;
+}

@@ -1,0 +1,162 @@
+/* graph/instance.c - a plan on a device: an arena, one recording a section, shared weights; write, run, read. */
+#include "graph/instance.h"
+
+#include "base/memory.h"
+#include "gpu/check.h"
+#include "gpu/device.h"
+
+#include <string.h>
+
+static lk_buffer_ref ref_of(const lk_instance *instance, lk_value value) {
+    const lk_graph *graph = instance->plan->graph;
+    const lk_value_info *info = &graph->values[value];
+    if (info->kind == LK_VALUE_WEIGHT && instance->plan->root[value] == value)
+        return graph->weights->items[info->source].ref;
+    const lk_place *place = &instance->plan->place[instance->plan->root[value]];
+    if (place->block < 0) return (lk_buffer_ref){NULL, 0, 0};
+    return lk_ref_slice(lk_block_ref(instance->blocks[place->block]), place->offset, place->bytes);
+}
+
+static likeness_status take_memory(lk_instance *instance, lk_error *error) {
+    const lk_plan *plan = instance->plan;
+    instance->blocks = lk_alloc((size_t)plan->block_count + 1, sizeof *instance->blocks);
+    instance->recordings = lk_alloc((size_t)plan->graph->section_count, sizeof *instance->recordings);
+    if (!instance->blocks || !instance->recordings)
+        return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for an instance of a graph");
+    for (int32_t i = 0; i < plan->block_count; i++) {
+        LK_TRY(lk_block_create(instance->device, plan->block_bytes[i], "activations", &instance->blocks[i], error));
+        instance->block_count++;
+    }
+    size_t scratch = 0;
+    for (int32_t n = 0; n < plan->node_count; n++) {
+        const lk_op_call *call = &plan->graph->nodes[n].call;
+        const lk_op_row *row = lk_op_row_of(call->op);
+        if (!lk_plan_runs(plan, n) || !row->scratch_bytes) continue;
+        size_t bytes = row->scratch_bytes(call, instance->device);
+        if (bytes > scratch) scratch = bytes;
+    }
+    if (scratch == 0) return LIKENESS_OK;
+    return lk_block_create(instance->device, (scratch + 255) / 256 * 256, "scratch", &instance->scratch, error);
+}
+
+static likeness_status record_node(lk_instance *instance, const lk_node *node, const lk_instance_options *options,
+                                   lk_error *error) {
+    const lk_op_row *row = lk_op_row_of(node->call.op);
+    if (!row->dispatch) return lk_fail(error, LIKENESS_INTERNAL, "%s: this op has no shader", node->name);
+    lk_dispatch dispatch;
+    memset(&dispatch, 0, sizeof dispatch);
+    dispatch.device = instance->device;
+    dispatch.recording = instance->recordings[node->section];
+    dispatch.call = &node->call;
+    dispatch.label = node->name;
+    dispatch.variant = options && options->variants ? options->variants[node->call.op] : 0;
+    for (int i = 0; i < LK_MAX_INPUTS; i++)
+        if (node->input[i] != LK_NO_VALUE)
+            dispatch.input[i] = (lk_operand){node->call.input[i], ref_of(instance, node->input[i])};
+    for (int i = 0; i < LK_MAX_OUTPUTS; i++)
+        if (node->output[i] != LK_NO_VALUE)
+            dispatch.output[i] = (lk_operand){node->call.output[i], ref_of(instance, node->output[i])};
+    if (row->scratch_bytes && instance->scratch)
+        dispatch.scratch =
+            lk_ref_slice(lk_block_ref(instance->scratch), 0, row->scratch_bytes(&node->call, instance->device));
+    likeness_status status = row->dispatch(&dispatch, error);
+    if (status != LIKENESS_OK) lk_error_prefix(error, "%s", node->name);
+    return status;
+}
+
+static likeness_status record_all(lk_instance *instance, const lk_instance_options *options, lk_error *error) {
+    const lk_plan *plan = instance->plan;
+    lk_recording_options recording = {.shuffle_seed = options ? options->shuffle_seed : 0,
+                                      .split_groups = options ? options->split_groups : 0,
+                                      .submit_commands = options ? options->submit_commands : 0};
+    for (int32_t s = 0; s < plan->graph->section_count; s++)
+        LK_TRY(lk_recording_create(instance->device, &recording, &instance->recordings[s], error));
+    for (int32_t n = 0; n < plan->node_count; n++)
+        if (lk_plan_runs(plan, n)) LK_TRY(record_node(instance, &plan->graph->nodes[n], options, error));
+    for (int32_t s = 0; s < plan->graph->section_count; s++)
+        LK_TRY(lk_recording_finish(instance->recordings[s], error));
+    return LIKENESS_OK;
+}
+
+lk_instance *lk_instance_create(lk_plan *plan, lk_device *device, const lk_instance_options *options, lk_error *error) {
+    lk_instance *instance = lk_alloc(1, sizeof *instance);
+    if (!instance) {
+        lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for an instance of a graph");
+        return NULL;
+    }
+    instance->plan = plan;
+    instance->device = device;
+    instance->truth = options && options->truth;
+    likeness_status status = LIKENESS_OK;
+    if (plan->graph->weights) status = lk_weights_upload(plan->graph->weights, device, error);
+    if (status == LIKENESS_OK) status = take_memory(instance, error);
+    if (status == LIKENESS_OK) status = record_all(instance, options, error);
+    if (status == LIKENESS_OK) return instance;
+    lk_instance_destroy(instance);
+    return NULL;
+}
+
+void lk_instance_destroy(lk_instance *instance) {
+    if (!instance) return;
+    for (int32_t s = 0; instance->recordings && s < instance->plan->graph->section_count; s++)
+        lk_recording_destroy(instance->recordings[s]);
+    for (int32_t i = 0; i < instance->block_count; i++)
+        lk_block_destroy(instance->blocks[i]);
+    lk_block_destroy(instance->scratch);
+    lk_free(instance->recordings);
+    lk_free(instance->blocks);
+    lk_free(instance);
+}
+
+likeness_status lk_instance_write(lk_instance *instance, lk_value input, const void *dense, lk_error *error) {
+    const lk_graph *graph = instance->plan->graph;
+    if (input < 0 || input >= instance->plan->value_count || graph->values[input].kind != LK_VALUE_INPUT)
+        return lk_fail(error, LIKENESS_INTERNAL, "value %d is no input of this graph", (int)input);
+    const lk_tensor *tensor = &graph->values[input].tensor;
+    size_t bytes = lk_tensor_row_bytes(tensor);
+    void *rows = lk_alloc(bytes, 1);
+    if (!rows) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to write %zu bytes", bytes);
+    lk_to_rows(&tensor->shape, dense, rows);
+    likeness_status status = lk_ref_write(ref_of(instance, input), 0, rows, bytes, error);
+    lk_free(rows);
+    return status;
+}
+
+likeness_status lk_instance_read(lk_instance *instance, lk_value output, void *dense, lk_error *error) {
+    const lk_graph *graph = instance->plan->graph;
+    if (output < 0 || output >= instance->plan->value_count || !graph->values[output].output)
+        return lk_fail(error, LIKENESS_INTERNAL, "value %d is no output of this graph", (int)output);
+    const lk_tensor *tensor = &graph->values[output].tensor;
+    size_t bytes = lk_tensor_row_bytes(tensor);
+    void *rows = lk_alloc(bytes, 1);
+    if (!rows) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to read %zu bytes", bytes);
+    likeness_status status = lk_ref_read(ref_of(instance, output), 0, rows, bytes, error);
+    if (status == LIKENESS_OK) lk_from_rows(&tensor->shape, rows, dense);
+    lk_free(rows);
+    return status;
+}
+
+/* Self-check (c): each command alone and poisoned; the weights' memory is not the command's to poison. */
+static likeness_status run_truth(lk_instance *instance, lk_recording *recording, lk_error *error) {
+    lk_block *blocks[66];
+    uint32_t count = 0;
+    for (int32_t i = 0; i < instance->block_count && count < 64; i++)
+        blocks[count++] = instance->blocks[i];
+    if (instance->scratch) blocks[count++] = instance->scratch;
+    for (uint32_t i = 0; i < lk_recording_count(recording); i++)
+        LK_TRY(lk_check_truth(recording, i, blocks, count, error));
+    return LIKENESS_OK;
+}
+
+likeness_status lk_instance_run(lk_instance *instance, int section, lk_error *error) {
+    if (section < 0 || section >= instance->plan->graph->section_count)
+        return lk_fail(error, LIKENESS_INTERNAL, "section %d does not exist", section);
+    lk_recording *recording = instance->recordings[section];
+    if (instance->truth) return run_truth(instance, recording, error);
+    LK_TRY(lk_replay(recording, error));
+    return lk_recording_wait(recording, error);
+}
+
+uint32_t lk_instance_command_count(const lk_instance *instance, int section) {
+    return lk_recording_count(instance->recordings[section]);
+}

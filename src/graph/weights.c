@@ -1,0 +1,173 @@
+/* graph/weights.c - the constants of a model: names, shapes, where their values come from, their one copy on the
+ * device. */
+#include "graph/internal.h"
+
+#include "base/half.h"
+#include "base/memory.h"
+#include "gpu/device.h"
+#include "ops/pack.h"
+
+#include <string.h>
+
+lk_weights *lk_weights_create(bool precise) {
+    lk_weights *weights = lk_alloc(1, sizeof *weights);
+    if (weights) weights->precise = precise;
+    return weights;
+}
+
+void lk_weights_destroy(lk_weights *weights) {
+    if (!weights) return;
+    lk_pool_destroy(weights->pool);
+    for (int32_t i = 0; i < weights->count; i++) {
+        if (weights->items[i].destroy_user) weights->items[i].destroy_user(weights->items[i].user);
+        lk_free(weights->items[i].name);
+    }
+    lk_free(weights->items);
+    lk_free(weights->buckets);
+    lk_free(weights);
+}
+
+static uint32_t name_hash(const char *name) {
+    uint32_t hash = 2166136261u;
+    for (; *name; name++)
+        hash = (hash ^ (unsigned char)*name) * 16777619u;
+    return hash;
+}
+
+/* Bucket that holds the name, or the empty one where it belongs. */
+static int32_t bucket_of(const lk_weights *weights, const char *name) {
+    uint32_t mask = (uint32_t)weights->bucket_count - 1, i = name_hash(name) & mask;
+    while (weights->buckets[i] >= 0 && strcmp(weights->items[weights->buckets[i]].name, name) != 0)
+        i = (i + 1) & mask;
+    return (int32_t)i;
+}
+
+int32_t lk_weights_find(const lk_weights *weights, const char *name) {
+    return weights->bucket_count ? weights->buckets[bucket_of(weights, name)] : -1;
+}
+
+static likeness_status make_room(lk_weights *weights, lk_error *error) {
+    if (weights->count < weights->capacity) return LIKENESS_OK;
+    int32_t capacity = weights->capacity ? weights->capacity * 2 : 64;
+    lk_weight *items = lk_realloc(weights->items, (size_t)capacity, sizeof *items);
+    if (!items) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for %d weights", (int)capacity);
+    weights->items = items;
+    int32_t *buckets = lk_alloc((size_t)capacity * 2, sizeof *buckets);
+    if (!buckets) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for %d weights", (int)capacity);
+    memset(buckets, 0xff, (size_t)capacity * 2 * sizeof *buckets);
+    lk_free(weights->buckets);
+    weights->buckets = buckets;
+    weights->bucket_count = capacity * 2;
+    weights->capacity = capacity;
+    for (int32_t i = 0; i < weights->count; i++)
+        buckets[bucket_of(weights, items[i].name)] = i;
+    return LIKENESS_OK;
+}
+
+int32_t lk_weights_add(lk_weights *weights, const char *name, lk_weight_role role, const lk_shape *shape,
+                       int32_t groups, lk_weight_fill fill, void *user, void (*destroy_user)(void *user),
+                       lk_error *error) {
+    char text[80];
+    if (!lk_shape_valid(shape) || groups < 1) {
+        lk_fail(error, LIKENESS_BAD_FILE, "weight %s: shape %s is not possible", name,
+                lk_shape_text(shape, text, sizeof text));
+        return -1;
+    }
+    if (make_room(weights, error) != LIKENESS_OK) return -1;
+    int32_t bucket = bucket_of(weights, name);
+    if (weights->buckets[bucket] >= 0) {
+        lk_fail(error, LIKENESS_BAD_FILE, "the weight %s exists twice", name);
+        return -1;
+    }
+    char *copy = lk_strdup(name);
+    if (!copy) {
+        lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for the weight %s", name);
+        return -1;
+    }
+    lk_tensor tensor = {*shape, role == LK_WEIGHT_INDEX ? LK_I32 : LK_F32, LK_STORE_ROWS};
+    if (role == LK_WEIGHT_MATRIX) {
+        tensor.storage = weights->precise ? LK_STORE_PACKED_F32 : LK_STORE_PACKED_F16;
+        tensor.dtype = weights->precise ? LK_F32 : LK_F16;
+    }
+    weights->items[weights->count] = (lk_weight){.name = copy,
+                                                 .role = role,
+                                                 .shape = *shape,
+                                                 .groups = groups,
+                                                 .fill = fill,
+                                                 .user = user,
+                                                 .destroy_user = destroy_user,
+                                                 .tensor = tensor};
+    weights->buckets[bucket] = weights->count;
+    return weights->count++;
+}
+
+typedef struct value_copy {
+    size_t bytes;
+    char data[];
+} value_copy;
+
+static likeness_status fill_copy(void *user, void *values, lk_error *error) {
+    const value_copy *copy = user;
+    (void)error;
+    memcpy(values, copy->data, copy->bytes);
+    return LIKENESS_OK;
+}
+
+int32_t lk_weights_add_values(lk_weights *weights, const char *name, lk_weight_role role, const lk_shape *shape,
+                              int32_t groups, const void *values, lk_error *error) {
+    size_t bytes = lk_shape_valid(shape) ? (size_t)lk_shape_elements(shape) * 4 : 0;
+    value_copy *copy = lk_alloc(sizeof *copy + bytes, 1);
+    if (!copy) {
+        lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for the weight %s (%zu bytes)", name, bytes);
+        return -1;
+    }
+    copy->bytes = bytes;
+    memcpy(copy->data, values, bytes);
+    int32_t index = lk_weights_add(weights, name, role, shape, groups, fill_copy, copy, lk_free, error);
+    if (index < 0) lk_free(copy);
+    return index;
+}
+
+likeness_status lk_weight_values(const lk_weights *weights, int32_t index, float *dense, lk_error *error) {
+    const lk_weight *weight = &weights->items[index];
+    LK_TRY(weight->fill(weight->user, dense, error));
+    if (weight->tensor.storage != LK_STORE_PACKED_F16) return LIKENESS_OK;
+    int64_t count = lk_shape_elements(&weight->shape);
+    for (int64_t i = 0; i < count; i++)
+        dense[i] = lk_f16_to_f32(lk_f32_to_f16(dense[i]));
+    return LIKENESS_OK;
+}
+
+/* Values in the order of the device, written to a fresh reference. */
+static likeness_status upload_one(lk_weights *weights, lk_weight *weight, lk_error *error) {
+    size_t count = (size_t)lk_shape_elements(&weight->shape);
+    bool packed = weight->role == LK_WEIGHT_MATRIX;
+    size_t bytes = packed ? lk_pack_bytes(&weight->shape, weight->groups, weight->tensor.storage)
+                          : lk_tensor_row_bytes(&weight->tensor);
+    float *dense = lk_alloc(count, sizeof *dense);
+    void *stored = lk_alloc(bytes, 1);
+    likeness_status status = dense && stored
+                                 ? LIKENESS_OK
+                                 : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for the weight %s (%zu bytes)",
+                                           weight->name, count * sizeof *dense + bytes);
+    if (status == LIKENESS_OK) status = weight->fill(weight->user, dense, error);
+    if (status == LIKENESS_OK && packed)
+        lk_pack_weight(&weight->shape, weight->groups, weight->tensor.storage, dense, stored);
+    if (status == LIKENESS_OK && !packed) lk_to_rows(&weight->shape, dense, stored);
+    if (status == LIKENESS_OK) status = lk_pool_take(weights->pool, bytes, &weight->ref, error);
+    if (status == LIKENESS_OK) status = lk_ref_write(weight->ref, 0, stored, bytes, error);
+    weight->uploaded = status == LIKENESS_OK;
+    lk_free(dense);
+    lk_free(stored);
+    return status;
+}
+
+likeness_status lk_weights_upload(lk_weights *weights, lk_device *device, lk_error *error) {
+    if (weights->device && weights->device != device)
+        return lk_fail(error, LIKENESS_INTERNAL, "the weights are on another device");
+    if (!weights->pool) LK_TRY(lk_pool_create(device, (uint64_t)8 << 20, "weights", &weights->pool, error));
+    weights->device = device;
+    for (int32_t i = 0; i < weights->count; i++)
+        if (!weights->items[i].uploaded) LK_TRY(upload_one(weights, &weights->items[i], error));
+    return LIKENESS_OK;
+}
