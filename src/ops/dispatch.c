@@ -1,6 +1,7 @@
 /* ops/dispatch.c - the array behind ops/dispatch.h: one line an op. */
 #include "ops/dispatch.h"
 
+#include "ops/heavy.h"
 #include "ops/light.h"
 
 #include <stddef.h>
@@ -13,6 +14,10 @@ typedef struct lk_dispatch_entry {
 
 static const lk_dispatch_entry lk_dispatch_entries[LK_OP_COUNT] = {
     /* matmul, convolution, attention */
+    [LK_OP_MATMUL] = {lk_dispatch_matmul, NULL, lk_variants_matmul},
+    [LK_OP_MATMUL_DX] = {lk_dispatch_matmul, NULL, lk_variants_matmul},
+    [LK_OP_CONV2D] = {lk_dispatch_conv2d, NULL, lk_variants_conv2d},
+    [LK_OP_CONV2D_DX] = {lk_dispatch_conv2d, NULL, lk_variants_conv2d},
 
     /* everything else */
     [LK_OP_GROUP_NORM] = {lk_dispatch_norm, lk_scratch_norm, lk_variants_norm},

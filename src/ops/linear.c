@@ -1,0 +1,161 @@
+/* ops/linear.c - chooses a kernel for a matmul or convolution and records it: always one command.
+ *
+ *   flat    CPU drivers: one subgroup a workgroup, tile of rows x lane-columns in registers, no shared memory
+ *   plain   any device, any number of groups: one thread for four pixels of a channel
+ *
+ * The kernel's order of summation depends on the shape of the weight only, so a sample's result does not depend on the
+ * batch. */
+#include "ops/linear.h"
+
+#include "convolution/push.h"
+#include "gpu/device.h"
+#include "gpu/stream.h"
+#include "ops/pack.h"
+
+typedef enum lk_linear_kernel { LK_LINEAR_FLAT, LK_LINEAR_PLAIN, LK_LINEAR_KERNELS } lk_linear_kernel;
+
+enum { LK_PLAIN_THREADS = 64, LK_PLAIN_ROWS = 4 };
+
+typedef struct lk_flat_tile {
+    int32_t rows, columns; /* columns in subgroups */
+    lk_shader forward, gradient;
+} lk_flat_tile;
+
+static const lk_flat_tile lk_flat_tiles[] = {
+    {4, 4, LK_SHADER_CONV_FLAT_4X4, LK_SHADER_CONV_DX_FLAT_4X4},
+    {16, 4, LK_SHADER_CONV_FLAT_16X4, LK_SHADER_CONV_DX_FLAT_16X4},
+    {16, 8, LK_SHADER_CONV_FLAT_16X8, LK_SHADER_CONV_DX_FLAT_16X8},
+};
+
+static int64_t lk_ceil_divide(int64_t n, int64_t d) { return (n + d - 1) / d; }
+
+/* Kernels that this device can run for this call, the best first; returns how many. */
+static int32_t lk_linear_kernels(const lk_linear *linear, const lk_caps *caps,
+                                 lk_linear_kernel list[LK_LINEAR_KERNELS]) {
+    int32_t count = 0;
+    bool flat = linear->groups == 1 && caps->subgroup_basic && caps->subgroup_ballot && caps->subgroup_size >= 4 &&
+                caps->subgroup_size <= 32;
+    if (flat && caps->is_cpu) list[count++] = LK_LINEAR_FLAT;
+    list[count++] = LK_LINEAR_PLAIN;
+    if (flat && !caps->is_cpu) list[count++] = LK_LINEAR_FLAT;
+    return count;
+}
+
+int32_t lk_linear_variants(const lk_linear *linear, const lk_device *device) {
+    lk_linear_kernel list[LK_LINEAR_KERNELS];
+    return lk_linear_kernels(linear, lk_device_caps(device), list);
+}
+
+/* Pixels of the first phase of the result, which has the most (shaders/convolution/place.glsl). */
+static int64_t lk_phase_rows(const lk_linear *linear) {
+    int64_t rows = linear->samples;
+    for (int i = 0; i < 2; i++) {
+        rows *= linear->gradient ? lk_ceil_divide(linear->result_size[i], linear->stride[i]) : linear->result_size[i];
+    }
+    return rows;
+}
+
+static int64_t lk_phases(const lk_linear *linear) {
+    return linear->gradient ? (int64_t)linear->stride[0] * linear->stride[1] : 1;
+}
+
+/* Wide tiles do 97 against 81 GFLOP/s (docs/speed-log.md) unless their columns are empty. */
+static const lk_flat_tile *lk_flat_choose(int64_t rows, int32_t columns, int32_t lanes) {
+    if (rows <= 4) return &lk_flat_tiles[0];
+    int64_t narrow = lk_ceil_divide(columns, 4 * lanes) * 4, wide = lk_ceil_divide(columns, 8 * lanes) * 8;
+    return narrow * 6 < wide * 5 ? &lk_flat_tiles[1] : &lk_flat_tiles[2];
+}
+
+static int32_t lk_pair16(const int32_t pair[2]) { return pair[0] | pair[1] * 65536; }
+
+static likeness_status lk_linear_push(const lk_linear *linear, const lk_dispatch *dispatch,
+                                      struct lk_push_convolution *push, lk_error *error) {
+    const lk_op_call *call = dispatch->call;
+    const lk_tensor *weight = &call->input[1];
+    for (int i = 0; i < 2; i++) {
+        if (linear->kernel[i] > 32767 || linear->stride[i] > 32767 || linear->padding[i] > 32767 ||
+            linear->dilation[i] > 32767)
+            return lk_fail(error, LIKENESS_UNSUPPORTED, "%s: kernel, stride, padding and dilation end at 32767",
+                           dispatch->label != NULL ? dispatch->label : lk_op_name(call->op));
+    }
+    if (weight->storage == LK_STORE_ROWS)
+        return lk_fail(error, LIKENESS_UNSUPPORTED, "%s: the weight is not packed (ops/pack.h)",
+                       dispatch->label != NULL ? dispatch->label : lk_op_name(call->op));
+    lk_pack_layout layout = lk_pack_layout_of(&weight->shape, linear->groups, weight->storage);
+    *push = (struct lk_push_convolution){
+        .source = lk_ref_address(dispatch->input[0].ref),
+        .weight = lk_ref_address(dispatch->input[1].ref),
+        .result = lk_ref_address(dispatch->output[0].ref),
+        .samples = linear->samples,
+        .result_height = linear->result_size[0],
+        .result_width = linear->result_size[1],
+        .result_ld = lk_shape_ld(&call->output[0].shape),
+        .result_channels = linear->result_channels,
+        .source_height = linear->source_size[0],
+        .source_width = linear->source_size[1],
+        .source_ld = lk_shape_ld(&call->input[0].shape),
+        .source_channels = linear->source_channels,
+        .kernel = lk_pair16(linear->kernel),
+        .stride = lk_pair16(linear->stride),
+        .padding = lk_pair16(linear->padding),
+        .dilation = lk_pair16(linear->dilation),
+        .panels = layout.panels,
+        .padded = layout.padded,
+        .groups = linear->groups,
+    };
+    if (!linear->gradient && call->has_input[2]) {
+        push->bias = lk_ref_address(dispatch->input[2].ref);
+        push->bias_stride = call->input[2].shape.rank == 2 ? lk_shape_ld(&call->input[2].shape) : 0;
+        push->flags |= 1;
+    }
+    if (!linear->gradient && call->has_input[3]) {
+        push->residual = lk_ref_address(dispatch->input[3].ref);
+        push->flags |= 2;
+    }
+    return LIKENESS_OK;
+}
+
+likeness_status lk_linear_dispatch(const lk_linear *linear, const lk_dispatch *dispatch, lk_error *error) {
+    const lk_caps *caps = lk_device_caps(dispatch->device);
+    lk_linear_kernel list[LK_LINEAR_KERNELS];
+    int32_t count = lk_linear_kernels(linear, caps, list), chosen = dispatch->variant > 0 ? dispatch->variant - 1 : 0;
+    if (chosen >= count)
+        return lk_fail(error, LIKENESS_UNSUPPORTED, "%s has %d variants on this device, not %d",
+                       lk_op_name(dispatch->call->op), (int)count, (int)dispatch->variant);
+    struct lk_push_convolution push;
+    LK_TRY(lk_linear_push(linear, dispatch, &push, error));
+    int64_t rows = lk_phase_rows(linear);
+    uint32_t f32 = dispatch->call->input[1].storage == LK_STORE_PACKED_F32;
+    lk_command command;
+    if (list[chosen] == LK_LINEAR_FLAT) {
+        int32_t lanes = (int32_t)caps->subgroup_size;
+        const lk_flat_tile *tile = lk_flat_choose(rows, push.result_ld, lanes);
+        push.row_tiles = (int32_t)lk_ceil_divide(rows, tile->rows);
+        push.column_tiles = (int32_t)lk_ceil_divide(push.result_ld, tile->columns * lanes);
+        command = lk_command_make(linear->gradient ? tile->gradient : tile->forward);
+        lk_command_spec(&command, 0, (uint32_t)lanes);
+        lk_command_spec(&command, 1, (uint32_t)lanes);
+        lk_command_spec(&command, 2, f32);
+        if (caps->subgroup_size_control) command.subgroup_size = (uint32_t)lanes;
+        command.groups = (uint64_t)(lk_phases(linear) * push.row_tiles) * (uint64_t)push.column_tiles;
+    } else {
+        push.row_tiles = (int32_t)lk_ceil_divide(rows, LK_PLAIN_ROWS);
+        push.column_tiles = 1;
+        command = lk_command_make(linear->gradient ? LK_SHADER_CONV_DX_PLAIN : LK_SHADER_CONV_PLAIN);
+        lk_command_spec(&command, 0, LK_PLAIN_THREADS);
+        lk_command_spec(&command, 1, f32);
+        int64_t threads = lk_phases(linear) * push.row_tiles * push.result_ld;
+        command.groups = (uint64_t)lk_ceil_divide(threads, LK_PLAIN_THREADS);
+    }
+    lk_command_push(&command, &push, sizeof push);
+    lk_command_reads(&command, dispatch->input[0].ref);
+    lk_command_reads(&command, dispatch->input[1].ref);
+    if ((push.flags & 1) != 0) lk_command_reads(&command, dispatch->input[2].ref);
+    if ((push.flags & 2) != 0) lk_command_reads(&command, dispatch->input[3].ref);
+    lk_command_writes(&command, dispatch->output[0].ref);
+    command.label = dispatch->label;
+    lk_cost cost = lk_op_row_of(dispatch->call->op)->cost(dispatch->call);
+    command.flops = cost.flops;
+    command.bytes = cost.bytes;
+    return lk_record(dispatch->recording, &command, error);
+}
