@@ -2,10 +2,12 @@
  *
  * File pipelines-<device key>.bin in the cache folder:
  *
- *     "LKPIPE01" | uuid[16] | vendor u32 | device u32 | driver version u32 | 0 u32 | bytes u64 | FNV-1a u64 | driver's data
+ *     "LKPIPE01" | uuid[16] | vendor u32 | device u32 | driver version u32 | 0 u32 | bytes u64 | FNV-1a u64 | driver's
+ * data
  *
- * little-endian as the machine is (a foreign file fails the comparison). Anything wrong with a file, a cut or changed one, one
- * of another driver or a folder that cannot be read or written, means starting without it; it is never an error. */
+ * little-endian as the machine is (a foreign file fails the comparison). Anything wrong with a file, a cut or changed
+ * one, one of another driver or a folder that cannot be read or written, means starting without it; it is never an
+ * error. */
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/memory.h"

@@ -62,7 +62,8 @@ static likeness_status find_devices(VkInstance instance, const lk_device_options
 static int choose(const lk_found *found, const char *select, lk_error *error) {
     if (found->count == 0) {
         lk_fail(error, LIKENESS_NO_DEVICE,
-                "no Vulkan device: install your graphics card's Vulkan driver, or a CPU driver (Debian, Ubuntu: apt install "
+                "no Vulkan device: install your graphics card's Vulkan driver, or a CPU driver (Debian, Ubuntu: apt "
+                "install "
                 "mesa-vulkan-drivers)");
         return -1;
     }
@@ -96,11 +97,11 @@ static int choose(const lk_found *found, const char *select, lk_error *error) {
     }
     if (best >= 0) return best;
     if (refused >= 0)
-        lk_fail(error, LIKENESS_NO_DEVICE, "device %d (%s) cannot be used: %s", refused, found->probe[refused].caps.name,
-                found->probe[refused].reason);
+        lk_fail(error, LIKENESS_NO_DEVICE, "device %d (%s) cannot be used: %s", refused,
+                found->probe[refused].caps.name, found->probe[refused].reason);
     else if (selected)
-        lk_fail(error, LIKENESS_NO_DEVICE, "no device is called \"%s\": `likeness devices` lists them (first: %s)", select,
-                found->probe[0].caps.name);
+        lk_fail(error, LIKENESS_NO_DEVICE, "no device is called \"%s\": `likeness devices` lists them (first: %s)",
+                select, found->probe[0].caps.name);
     else
         lk_fail(error, LIKENESS_NO_DEVICE,
                 "no device that can run anything (%s only compiles): install a CPU driver (Debian, Ubuntu: apt install "
@@ -160,9 +161,8 @@ static likeness_status create_logical(lk_device *device, lk_error *error) {
     VkPhysicalDeviceVulkan11Features f11 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
                                             .pNext = &f12,
                                             .storageBuffer16BitAccess = caps->storage_16bit};
-    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
-                                          .pNext = &f11,
-                                          .features = {.shaderInt16 = caps->int16}};
+    VkPhysicalDeviceFeatures2 features = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &f11, .features = {.shaderInt16 = caps->int16}};
     const char *extensions[4];
     uint32_t extension_count = 0;
     if (device->probe.has_memory_budget) extensions[extension_count++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
@@ -250,7 +250,8 @@ likeness_status lk_device_open(const lk_device_options *options, lk_device **out
             device->cache_folder = lk_cache_directory(); /* NULL is fine: no cache */
         } else if (*options->cache_folder) {
             device->cache_folder = lk_strdup(options->cache_folder);
-            if (!device->cache_folder) status = lk_fail(error, LIKENESS_OUT_OF_MEMORY, "out of memory opening a device");
+            if (!device->cache_folder)
+                status = lk_fail(error, LIKENESS_OUT_OF_MEMORY, "out of memory opening a device");
         }
     }
     if (status == LIKENESS_OK) status = create_logical(device, error);
@@ -293,11 +294,16 @@ likeness_status lk_device_wait(lk_device *device, lk_error *error) { return lk_s
 static const char *class_text(const lk_caps *caps) {
     if (caps->null_device) return "compiles only";
     switch (caps->device_class) {
-    case LK_CLASS_DISCRETE: return "GPU";
-    case LK_CLASS_INTEGRATED: return "integrated GPU";
-    case LK_CLASS_VIRTUAL: return "virtual GPU";
-    case LK_CLASS_CPU: return "CPU";
-    default: return "other";
+    case LK_CLASS_DISCRETE:
+        return "GPU";
+    case LK_CLASS_INTEGRATED:
+        return "integrated GPU";
+    case LK_CLASS_VIRTUAL:
+        return "virtual GPU";
+    case LK_CLASS_CPU:
+        return "CPU";
+    default:
+        return "other";
     }
 }
 
@@ -328,14 +334,16 @@ void lk_device_describe(const lk_caps *caps, char *text, size_t bytes) {
              VK_API_VERSION_MAJOR(caps->api_version), VK_API_VERSION_MINOR(caps->api_version),
              VK_API_VERSION_PATCH(caps->api_version), caps->driver_version, caps->vendor_id, caps->device_id,
              (double)caps->heap_bytes / 1073741824.0, budget, (double)caps->max_block / 1073741824.0,
-             caps->unified_memory ? ", shared with the CPU" : caps->host_visible ? ", mapped" : "",
+             caps->unified_memory ? ", shared with the CPU"
+             : caps->host_visible ? ", mapped"
+                                  : "",
              caps->max_group_invocations, caps->shared_memory_bytes / 1024, caps->max_groups_axis, units,
              caps->subgroup_size, caps->min_subgroup_size, caps->max_subgroup_size,
              caps->subgroup_size_control ? ", can be required" : "", caps->subgroup_arithmetic ? ", sums" : "",
              caps->subgroup_shuffle ? ", shuffle" : "", caps->subgroup_ballot ? ", ballot" : "",
              caps->f16_arithmetic ? ", f16" : "", caps->storage_16bit ? ", 16-bit storage" : "",
              caps->int64 ? ", int64" : "", caps->f64 ? ", f64" : "", matrices,
-             caps->null_device          ? "cannot run anything"
-             : caps->is_cpu             ? "flat kernels for CPU drivers"
-                                        : "tiled kernels");
+             caps->null_device ? "cannot run anything"
+             : caps->is_cpu    ? "flat kernels for CPU drivers"
+                               : "tiled kernels");
 }

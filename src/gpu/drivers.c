@@ -1,4 +1,5 @@
-/* gpu/drivers.c - everything this program knows about single vendors and drivers. Nothing elsewhere asks for a vendor. */
+/* gpu/drivers.c - everything this program knows about single vendors and drivers. Nothing elsewhere asks for a vendor.
+ */
 #include "gpu/internal.h"
 
 #include <stdlib.h>
@@ -22,17 +23,28 @@ enum {
 static lk_driver driver_of(int id) {
     switch (id) {
     case ID_AMD_PROPRIETARY:
-    case ID_AMD_OPEN_SOURCE: return LK_DRIVER_AMD_PROPRIETARY;
-    case ID_MESA_RADV: return LK_DRIVER_RADV;
-    case ID_NVIDIA_PROPRIETARY: return LK_DRIVER_NVIDIA;
-    case ID_INTEL_WINDOWS: return LK_DRIVER_INTEL_WINDOWS;
-    case ID_INTEL_MESA: return LK_DRIVER_ANV;
-    case ID_SWIFTSHADER: return LK_DRIVER_SWIFTSHADER;
-    case ID_MESA_LLVMPIPE: return LK_DRIVER_LAVAPIPE;
-    case ID_MOLTENVK: return LK_DRIVER_MOLTENVK;
-    case ID_MESA_DOZEN: return LK_DRIVER_DOZEN;
-    case ID_MESA_NVK: return LK_DRIVER_NVK;
-    default: return LK_DRIVER_OTHER;
+    case ID_AMD_OPEN_SOURCE:
+        return LK_DRIVER_AMD_PROPRIETARY;
+    case ID_MESA_RADV:
+        return LK_DRIVER_RADV;
+    case ID_NVIDIA_PROPRIETARY:
+        return LK_DRIVER_NVIDIA;
+    case ID_INTEL_WINDOWS:
+        return LK_DRIVER_INTEL_WINDOWS;
+    case ID_INTEL_MESA:
+        return LK_DRIVER_ANV;
+    case ID_SWIFTSHADER:
+        return LK_DRIVER_SWIFTSHADER;
+    case ID_MESA_LLVMPIPE:
+        return LK_DRIVER_LAVAPIPE;
+    case ID_MOLTENVK:
+        return LK_DRIVER_MOLTENVK;
+    case ID_MESA_DOZEN:
+        return LK_DRIVER_DOZEN;
+    case ID_MESA_NVK:
+        return LK_DRIVER_NVK;
+    default:
+        return LK_DRIVER_OTHER;
     }
 }
 
@@ -55,16 +67,16 @@ static uint32_t compute_units(VkPhysicalDevice physical, const VkExtensionProper
     return 0;
 }
 
-void lk_driver_facts(VkPhysicalDevice physical, VkDriverId id, const VkExtensionProperties *extensions, uint32_t extension_count,
-                     lk_caps *caps) {
+void lk_driver_facts(VkPhysicalDevice physical, VkDriverId id, const VkExtensionProperties *extensions,
+                     uint32_t extension_count, lk_caps *caps) {
     caps->driver = driver_of((int)id);
     caps->is_cpu = caps->device_class == LK_CLASS_CPU;
     /* RADV with a forced family compiles for a card that is not there and accepts submits that do nothing. */
     const char *forced = getenv("RADV_FORCE_FAMILY");
     caps->null_device = caps->driver == LK_DRIVER_RADV && forced && *forced;
     caps->compute_units = compute_units(physical, extensions, extension_count);
-    /* AMD's proprietary driver offers matrices on cards without matrix units (before RDNA3) by slow emulation; which cards
-     * have them cannot be asked, so they stay off there. */
+    /* AMD's proprietary driver offers matrices on cards without matrix units (before RDNA3) by slow emulation; which
+     * cards have them cannot be asked, so they stay off there. */
     if (caps->driver == LK_DRIVER_AMD_PROPRIETARY) caps->cooperative_matrix = false;
     /* Intel's first Arc generation (subgroups down to 8) loses by its matrix units more often than it wins. */
     if ((caps->driver == LK_DRIVER_ANV || caps->driver == LK_DRIVER_INTEL_WINDOWS) && caps->min_subgroup_size <= 8)
@@ -75,13 +87,19 @@ void lk_driver_facts(VkPhysicalDevice physical, VkDriverId id, const VkExtension
 
 int lk_driver_preference(const lk_caps *caps) {
     if (caps->null_device) return -1;
-    if (caps->driver == LK_DRIVER_DOZEN) return 0; /* hung while compiling in other projects: only when nothing else is there */
+    if (caps->driver == LK_DRIVER_DOZEN)
+        return 0; /* hung while compiling in other projects: only when nothing else is there */
     switch (caps->device_class) {
-    case LK_CLASS_DISCRETE: return 50;
-    case LK_CLASS_INTEGRATED: return 40;
-    case LK_CLASS_VIRTUAL: return 30;
-    case LK_CLASS_OTHER: return 20;
-    case LK_CLASS_CPU: return caps->driver == LK_DRIVER_SWIFTSHADER ? 1 : 2;
+    case LK_CLASS_DISCRETE:
+        return 50;
+    case LK_CLASS_INTEGRATED:
+        return 40;
+    case LK_CLASS_VIRTUAL:
+        return 30;
+    case LK_CLASS_OTHER:
+        return 20;
+    case LK_CLASS_CPU:
+        return caps->driver == LK_DRIVER_SWIFTSHADER ? 1 : 2;
     }
     return 0;
 }

@@ -42,20 +42,34 @@ VkResult lk_vk_gate(void) {
 
 const char *lk_vk_result_text(VkResult result) {
     switch (result) {
-    case VK_SUCCESS: return "success";
-    case VK_TIMEOUT: return "timeout";
-    case VK_ERROR_OUT_OF_HOST_MEMORY: return "out of host memory";
-    case VK_ERROR_OUT_OF_DEVICE_MEMORY: return "out of device memory";
-    case VK_ERROR_INITIALIZATION_FAILED: return "initialization failed";
-    case VK_ERROR_DEVICE_LOST: return "device lost";
-    case VK_ERROR_MEMORY_MAP_FAILED: return "memory cannot be mapped";
-    case VK_ERROR_LAYER_NOT_PRESENT: return "layer not present";
-    case VK_ERROR_EXTENSION_NOT_PRESENT: return "extension not present";
-    case VK_ERROR_FEATURE_NOT_PRESENT: return "feature not present";
-    case VK_ERROR_INCOMPATIBLE_DRIVER: return "no compatible driver";
-    case VK_ERROR_TOO_MANY_OBJECTS: return "too many objects";
-    case VK_ERROR_INVALID_SHADER_NV: return "shader refused";
-    default: return "error";
+    case VK_SUCCESS:
+        return "success";
+    case VK_TIMEOUT:
+        return "timeout";
+    case VK_ERROR_OUT_OF_HOST_MEMORY:
+        return "out of host memory";
+    case VK_ERROR_OUT_OF_DEVICE_MEMORY:
+        return "out of device memory";
+    case VK_ERROR_INITIALIZATION_FAILED:
+        return "initialization failed";
+    case VK_ERROR_DEVICE_LOST:
+        return "device lost";
+    case VK_ERROR_MEMORY_MAP_FAILED:
+        return "memory cannot be mapped";
+    case VK_ERROR_LAYER_NOT_PRESENT:
+        return "layer not present";
+    case VK_ERROR_EXTENSION_NOT_PRESENT:
+        return "extension not present";
+    case VK_ERROR_FEATURE_NOT_PRESENT:
+        return "feature not present";
+    case VK_ERROR_INCOMPATIBLE_DRIVER:
+        return "no compatible driver";
+    case VK_ERROR_TOO_MANY_OBJECTS:
+        return "too many objects";
+    case VK_ERROR_INVALID_SHADER_NV:
+        return "shader refused";
+    default:
+        return "error";
     }
 }
 
@@ -129,8 +143,9 @@ likeness_status lk_vulkan_acquire(VkInstance *instance, lk_error *error) {
         vulkan.loaded = true;
     }
     if (volkGetInstanceVersion() < VK_API_VERSION_1_3)
-        return lk_fail(error, LIKENESS_NO_DEVICE,
-                       "the Vulkan loader is older than 1.3: install a newer one (Debian, Ubuntu: apt install libvulkan1)");
+        return lk_fail(
+            error, LIKENESS_NO_DEVICE,
+            "the Vulkan loader is older than 1.3: install a newer one (Debian, Ubuntu: apt install libvulkan1)");
 
     const char *wanted = getenv("LIKENESS_VALIDATION");
     const char *layer = "VK_LAYER_KHRONOS_validation";
@@ -152,8 +167,7 @@ likeness_status lk_vulkan_acquire(VkInstance *instance, lk_error *error) {
         .messageSeverity =
             VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
         /* Not GENERAL: those are the loader's remarks about other drivers on the machine. */
-        .messageType =
-            VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_TYPE_PERFORMANCE_BIT_EXT,
+        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_TYPE_PERFORMANCE_BIT_EXT,
         .pfnUserCallback = on_message};
     VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
                                      .pApplicationName = "likeness",
@@ -169,9 +183,10 @@ likeness_status lk_vulkan_acquire(VkInstance *instance, lk_error *error) {
                                  .ppEnabledExtensionNames = extensions};
     VkResult result = LK_VK(vkCreateInstance(&info, NULL, &vulkan.handle));
     if (result == VK_ERROR_INCOMPATIBLE_DRIVER)
-        return lk_fail(error, LIKENESS_NO_DEVICE,
-                       "no Vulkan driver is installed: install your graphics card's, or a CPU driver (Debian, Ubuntu: apt "
-                       "install mesa-vulkan-drivers)");
+        return lk_fail(
+            error, LIKENESS_NO_DEVICE,
+            "no Vulkan driver is installed: install your graphics card's, or a CPU driver (Debian, Ubuntu: apt "
+            "install mesa-vulkan-drivers)");
     if (result != VK_SUCCESS) return lk_vk_fail(NULL, result, "creating the Vulkan instance", error);
     volkLoadInstance(vulkan.handle);
     vulkan.messenger = VK_NULL_HANDLE;

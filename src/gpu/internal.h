@@ -1,7 +1,7 @@
 /* gpu/internal.h - what the files of src/gpu share: Vulkan itself and the insides of a device. Included nowhere else.
  *
- * Every Vulkan call that can fail goes through LK_VK(), which tests make fail (lk_gpu_fail_after), and every failure through
- * lk_vk_fail(), which turns it into a status and a message. Calls that give things back are not wrapped. */
+ * Every Vulkan call that can fail goes through LK_VK(), which tests make fail (lk_gpu_fail_after), and every failure
+ * through lk_vk_fail(), which turns it into a status and a message. Calls that give things back are not wrapped. */
 #ifndef LK_GPU_INTERNAL_H
 #define LK_GPU_INTERNAL_H
 
@@ -31,8 +31,8 @@ const char *lk_vk_result_text(VkResult result);
 /* ---- drivers.c: everything known about vendors and drivers ---- */
 
 /* Fills caps->driver, is_cpu, null_device, compute_units; corrects what a driver is known to report wrongly. */
-void lk_driver_facts(VkPhysicalDevice physical, VkDriverId id, const VkExtensionProperties *extensions, uint32_t extension_count,
-                     lk_caps *caps);
+void lk_driver_facts(VkPhysicalDevice physical, VkDriverId id, const VkExtensionProperties *extensions,
+                     uint32_t extension_count, lk_caps *caps);
 /* Higher is better; negative: never without being asked. */
 int lk_driver_preference(const lk_caps *caps);
 /* Seconds that commands of this kind of device roughly take, before anything was measured. */
@@ -155,7 +155,8 @@ typedef enum lk_trace_kind {
 /* All do nothing when device->trace is NULL. A failure to note marks the trace incomplete: the check then fails. */
 likeness_status lk_trace_open(lk_device *device, lk_error *error);
 void lk_trace_close(lk_device *device);
-void lk_trace_command(lk_device *device, const lk_range *ranges, uint32_t range_count, const char *label, uint64_t identity);
+void lk_trace_command(lk_device *device, const lk_range *ranges, uint32_t range_count, const char *label,
+                      uint64_t identity);
 void lk_trace_barrier(lk_device *device, bool to_host);
 void lk_trace_submit(lk_device *device, uint64_t serial);
 void lk_trace_wait(lk_device *device, uint64_t serial);

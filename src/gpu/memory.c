@@ -26,20 +26,21 @@ static likeness_status out_of_memory(lk_device *device, uint64_t bytes, const ch
         snprintf(available, sizeof available, "; the limit is %.1f MiB", (double)device->memory_limit * mib);
     else if (free_now)
         snprintf(available, sizeof available, "; about %.0f MiB are free", (double)free_now * mib);
-    return lk_fail(error, LIKENESS_OUT_OF_MEMORY,
-                   "%s needs %.1f MiB of device memory beside the %.1f MiB in use%s (%s has %.0f MiB): close other programs, ask "
-                   "for a smaller picture, or choose another device",
-                   purpose, (double)bytes * mib, (double)device->memory_now * mib, available, device->probe.caps.name,
-                   (double)device->probe.caps.heap_bytes * mib);
+    return lk_fail(
+        error, LIKENESS_OUT_OF_MEMORY,
+        "%s needs %.1f MiB of device memory beside the %.1f MiB in use%s (%s has %.0f MiB): close other programs, ask "
+        "for a smaller picture, or choose another device",
+        purpose, (double)bytes * mib, (double)device->memory_now * mib, available, device->probe.caps.name,
+        (double)device->probe.caps.heap_bytes * mib);
 }
 
 /* Buffer and memory of one type; fills what it made even when it fails, for the caller to destroy. */
-static VkResult make_buffer(lk_device *device, uint64_t bytes, VkBufferUsageFlags usage, uint32_t type, VkBuffer *buffer,
-                            VkDeviceMemory *memory) {
+static VkResult make_buffer(lk_device *device, uint64_t bytes, VkBufferUsageFlags usage, uint32_t type,
+                            VkBuffer *buffer, VkDeviceMemory *memory) {
     VkBufferCreateInfo buffer_info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
                                       .size = bytes,
-                                      .usage = usage | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
-                                               VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+                                      .usage =
+                                          usage | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
                                       .sharingMode = VK_SHARING_MODE_EXCLUSIVE};
     VkResult result = LK_VK(vkCreateBuffer(device->handle, &buffer_info, NULL, buffer));
     if (result != VK_SUCCESS) {
@@ -69,7 +70,8 @@ static VkResult make_buffer(lk_device *device, uint64_t bytes, VkBufferUsageFlag
     return LK_VK(vkBindBufferMemory(device->handle, *buffer, *memory, 0));
 }
 
-likeness_status lk_block_create(lk_device *device, uint64_t bytes, const char *purpose, lk_block **out, lk_error *error) {
+likeness_status lk_block_create(lk_device *device, uint64_t bytes, const char *purpose, lk_block **out,
+                                lk_error *error) {
     *out = NULL;
     if (bytes == 0) bytes = 4;
     if (bytes > device->probe.caps.max_block)
@@ -83,9 +85,9 @@ likeness_status lk_block_create(lk_device *device, uint64_t bytes, const char *p
     if (!block) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "out of memory for a block's description");
     block->device = device;
     block->bytes = bytes;
-    VkResult result = make_buffer(device, bytes,
-                                  VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT,
-                                  device->probe.device_type, &block->buffer, &block->memory);
+    VkResult result =
+        make_buffer(device, bytes, VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT,
+                    device->probe.device_type, &block->buffer, &block->memory);
     if (result == VK_SUCCESS && device->probe.device_mappable) {
         void *mapped = NULL;
         result = LK_VK(vkMapMemory(device->handle, block->memory, 0, VK_WHOLE_SIZE, 0, &mapped));
@@ -171,9 +173,8 @@ likeness_status lk_once_end(lk_device *device, lk_error *error) {
     if (result == VK_SUCCESS) {
         VkCommandBufferSubmitInfo commands = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_SUBMIT_INFO,
                                               .commandBuffer = once->commands};
-        VkSubmitInfo2 submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO_2,
-                                .commandBufferInfoCount = 1,
-                                .pCommandBufferInfos = &commands};
+        VkSubmitInfo2 submit = {
+            .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO_2, .commandBufferInfoCount = 1, .pCommandBufferInfos = &commands};
         result = LK_VK(vkQueueSubmit2(device->queue, 1, &submit, once->fence));
     }
     if (result != VK_SUCCESS) return lk_vk_fail(device, result, "submitting a copy", error);
@@ -221,8 +222,7 @@ static likeness_status check_range(lk_buffer_ref ref, uint64_t offset, uint64_t 
         ref.bytes > ref.block->bytes - ref.offset)
         return lk_fail(error, LIKENESS_INTERNAL, "host access of %llu bytes at %llu is outside its %llu bytes",
                        (unsigned long long)bytes, (unsigned long long)offset, (unsigned long long)ref.bytes);
-    if (ref.block->device->lost)
-        return lk_fail(error, LIKENESS_DEVICE_LOST, "the device was lost: start again");
+    if (ref.block->device->lost) return lk_fail(error, LIKENESS_DEVICE_LOST, "the device was lost: start again");
     return LIKENESS_OK;
 }
 
@@ -295,8 +295,7 @@ likeness_status lk_ref_read(lk_buffer_ref ref, uint64_t offset, void *data, uint
 
 likeness_status lk_ref_fill(lk_buffer_ref ref, uint32_t word, lk_error *error) {
     LK_TRY(check_range(ref, 0, ref.bytes, error));
-    if (ref.bytes % 4 || ref.offset % 4)
-        return lk_fail(error, LIKENESS_INTERNAL, "a fill wants multiples of 4 bytes");
+    if (ref.bytes % 4 || ref.offset % 4) return lk_fail(error, LIKENESS_INTERNAL, "a fill wants multiples of 4 bytes");
     lk_device *device = ref.block->device;
     LK_TRY(lk_stream_wait(device, error));
     if (ref.bytes == 0) return LIKENESS_OK;

@@ -12,7 +12,8 @@ likeness_status lk_pipeline_open(lk_device *device, lk_error *error) {
     device->modules = lk_alloc(LK_SHADER_COUNT + 1, sizeof *device->modules);
     device->slot_count = 64;
     device->slots = lk_alloc(device->slot_count, sizeof *device->slots);
-    if (!device->modules || !device->slots) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "out of memory for pipelines");
+    if (!device->modules || !device->slots)
+        return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "out of memory for pipelines");
     VkPushConstantRange range = {.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .offset = 0, .size = 128};
     VkPipelineLayoutCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
                                        .pushConstantRangeCount = 1,
@@ -41,21 +42,34 @@ static bool has_capability(const lk_caps *caps, uint32_t capability) {
     switch (capability) {
     case 0:    /* Matrix */
     case 1:    /* Shader */
-    case 5347: /* PhysicalStorageBufferAddresses */ return true;
-    case 9: return caps->f16_arithmetic;
-    case 22: return caps->int16;
-    case 39: return caps->int8;
-    case 61: return caps->subgroup_basic;
-    case 62: return caps->subgroup_vote;
-    case 63: return caps->subgroup_arithmetic;
-    case 64: return caps->subgroup_ballot;
-    case 65: return caps->subgroup_shuffle;
+    case 5347: /* PhysicalStorageBufferAddresses */
+        return true;
+    case 9:
+        return caps->f16_arithmetic;
+    case 22:
+        return caps->int16;
+    case 39:
+        return caps->int8;
+    case 61:
+        return caps->subgroup_basic;
+    case 62:
+        return caps->subgroup_vote;
+    case 63:
+        return caps->subgroup_arithmetic;
+    case 64:
+        return caps->subgroup_ballot;
+    case 65:
+        return caps->subgroup_shuffle;
     case 4433:
-    case 4434: return caps->storage_16bit;
-    case 4448: return caps->storage_8bit;
+    case 4434:
+        return caps->storage_16bit;
+    case 4448:
+        return caps->storage_8bit;
     case 5345: /* VulkanMemoryModel comes with matrices */
-    case 6022: return caps->cooperative_matrix;
-    default: return false;
+    case 6022:
+        return caps->cooperative_matrix;
+    default:
+        return false;
     }
 }
 
@@ -129,9 +143,8 @@ static likeness_status create(lk_device *device, const lk_command *command, VkPi
     VkShaderModule *module = &device->modules[command->shader];
     VkResult result = VK_SUCCESS;
     if (!*module) {
-        VkShaderModuleCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-                                         .codeSize = code->bytes,
-                                         .pCode = code->words};
+        VkShaderModuleCreateInfo info = {
+            .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = code->bytes, .pCode = code->words};
         result = LK_VK(vkCreateShaderModule(device->handle, &info, NULL, module));
         if (result != VK_SUCCESS) *module = VK_NULL_HANDLE;
     }

@@ -13,11 +13,16 @@ bool lk_has_extension(const VkExtensionProperties *extensions, uint32_t count, c
 
 static lk_device_class class_of(VkPhysicalDeviceType type) {
     switch (type) {
-    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU: return LK_CLASS_DISCRETE;
-    case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU: return LK_CLASS_INTEGRATED;
-    case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU: return LK_CLASS_VIRTUAL;
-    case VK_PHYSICAL_DEVICE_TYPE_CPU: return LK_CLASS_CPU;
-    default: return LK_CLASS_OTHER;
+    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU:
+        return LK_CLASS_DISCRETE;
+    case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU:
+        return LK_CLASS_INTEGRATED;
+    case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU:
+        return LK_CLASS_VIRTUAL;
+    case VK_PHYSICAL_DEVICE_TYPE_CPU:
+        return LK_CLASS_CPU;
+    default:
+        return LK_CLASS_OTHER;
     }
 }
 
@@ -78,11 +83,11 @@ static bool probe_core(VkPhysicalDevice physical, lk_probe *probe) {
     if (p11.maxMemoryAllocationSize < caps->max_block) caps->max_block = p11.maxMemoryAllocationSize;
     if (p13.maxBufferSize < caps->max_block) caps->max_block = p13.maxBufferSize;
 
-    const char *missing = !f12.bufferDeviceAddress     ? "buffer device addresses"
-                          : !f13.synchronization2      ? "synchronization2"
-                          : !f13.maintenance4          ? "maintenance4"
+    const char *missing = !f12.bufferDeviceAddress             ? "buffer device addresses"
+                          : !f13.synchronization2              ? "synchronization2"
+                          : !f13.maintenance4                  ? "maintenance4"
                           : limits->maxPushConstantsSize < 128 ? "128 bytes of push constants"
-                                                       : NULL;
+                                                               : NULL;
     if (missing) snprintf(probe->reason, sizeof probe->reason, "the driver lacks %s", missing);
     return missing == NULL;
 }
@@ -107,7 +112,8 @@ static bool probe_queue(VkPhysicalDevice physical, lk_probe *probe) {
     return true;
 }
 
-/* Type for blocks: in the largest device-local heap, mappable if such a type exists there. Staging: mappable, cached. */
+/* Type for blocks: in the largest device-local heap, mappable if such a type exists there. Staging: mappable, cached.
+ */
 static bool probe_memory(VkPhysicalDevice physical, const lk_device_options *options, lk_probe *probe) {
     lk_caps *caps = &probe->caps;
     VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
@@ -136,8 +142,7 @@ static bool probe_memory(VkPhysicalDevice physical, const lk_device_options *opt
         caps->budget_bytes = budget.heapBudget[heap] > used ? budget.heapBudget[heap] - used : 0;
     }
 
-    const VkMemoryPropertyFlags mappable =
-        VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+    const VkMemoryPropertyFlags mappable = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
     int best = -1, best_score = -1, staging = -1, staging_score = -1;
     for (uint32_t i = 0; i < memory->memoryTypeCount; ++i) {
         VkMemoryPropertyFlags flags = memory->memoryTypes[i].propertyFlags;
@@ -146,7 +151,8 @@ static bool probe_memory(VkPhysicalDevice physical, const lk_device_options *opt
             continue;
         bool maps = (flags & mappable) == mappable, cached = flags & VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
         if (memory->memoryTypes[i].heapIndex == heap) {
-            int score = (flags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT ? 4 : 0) + (maps ? 2 : 0) + (maps && cached ? 1 : 0);
+            int score =
+                (flags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT ? 4 : 0) + (maps ? 2 : 0) + (maps && cached ? 1 : 0);
             if (score > best_score) best = (int)i, best_score = score;
         }
         if (maps) {
