@@ -159,8 +159,9 @@ float lk_gelu_tanh_derivative(float x) {
 float lk_quick_gelu(float x) { return x * lk_sigmoid(1.702 * x); }
 
 float lk_quick_gelu_derivative(float x) {
-    vec2 s = lk_sigmoid_pair(1.702 * x);
-    return s.x + 1.702 * x * s.x * s.y;
+    float z = clamp(1.702 * x, -200.0, 200.0);
+    vec2 s = lk_sigmoid_pair(z);
+    return lk_keep_nan(x, s.x + z * s.x * s.y);
 }
 
 #endif
