@@ -89,20 +89,27 @@ void main() {
     ivec2 first, step;
     lk_taps(dilation.x, padding.x, stride.x, phase.x, kernel.x, first.x, step.x);
     lk_taps(dilation.y, padding.y, stride.y, phase.y, kernel.y, first.y, step.y);
-    for (int ky = first.x; ky < kernel.x; ky += step.x) {
+    /* Loops are tested at their end: CPU drivers walk once more, masked, through a loop that is tested at its top. A phase
+     * without taps goes round once with a source of zeros. */
+    int ky = first.x;
+    do {
         int shift_y = lk_shift(ky, dilation.x, padding.x, stride.x, phase.x, kernel.x);
-        for (int kx = first.y; kx < kernel.y; kx += step.y) {
+        int kx = first.y;
+        do {
             int shift_x = lk_shift(kx, dilation.y, padding.y, stride.y, phase.y, kernel.y);
             int shift = (shift_y * push.source_width + shift_x) * push.source_ld;
+            bool tap_exists = ky < kernel.x && kx < kernel.y;
             bool inside[LOADS];
             int tap_at[LOADS];
             [[unroll]] for (int l = 0; l < LOADS; ++l) {
-                inside[l] = uint(y[l] + shift_y) < uint(push.source_height) && uint(x[l] + shift_x) < uint(push.source_width);
+                inside[l] = tap_exists && uint(y[l] + shift_y) < uint(push.source_height) &&
+                            uint(x[l] + shift_x) < uint(push.source_width);
                 tap_at[l] = inside[l] ? at[l] + shift : (l * LANES + lane) & 7;
             }
-            int tap_word = (ky * kernel.y + kx) * push.panels * panel_words;
+            int tap_word = tap_exists ? (ky * kernel.y + kx) * push.panels * panel_words : 0;
 
-            for (int k = 0; k < push.source_ld; k += 8) {
+            int k = 0;
+            do {
                 float source[LOADS];
                 [[unroll]] for (int l = 0; l < LOADS; ++l) {
                     float value = lk_load(push.source, tap_at[l] + k);
@@ -148,9 +155,12 @@ void main() {
                         sum[r][c] = total;
                     }
                 }
-            }
-        }
-    }
+                k += 8;
+            } while (k < push.source_ld);
+            kx += step.y;
+        } while (kx < kernel.y);
+        ky += step.x;
+    } while (ky < kernel.x);
 
     [[unroll]] for (int r = 0; r < ROWS; ++r) {
         int row = row0 + r;

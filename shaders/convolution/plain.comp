@@ -64,19 +64,25 @@ void main() {
     ivec2 first, step;
     lk_taps(dilation.x, padding.x, stride.x, phase.x, kernel.x, first.x, step.x);
     lk_taps(dilation.y, padding.y, stride.y, phase.y, kernel.y, first.y, step.y);
-    for (int ky = first.x; ky < kernel.x; ky += step.x) {
+    /* Loops are tested at their end and a phase without taps sums zeros once: see flat.comp. */
+    int ky = first.x;
+    do {
         int shift_y = lk_shift(ky, dilation.x, padding.x, stride.x, phase.x, kernel.x);
-        for (int kx = first.y; kx < kernel.y; kx += step.y) {
+        int kx = first.y;
+        do {
             int shift_x = lk_shift(kx, dilation.y, padding.y, stride.y, phase.y, kernel.y);
             int shift = (shift_y * push.source_width + shift_x) * push.source_ld;
+            bool tap_exists = ky < kernel.x && kx < kernel.y;
             bool inside[ROWS];
             int tap_at[ROWS];
             [[unroll]] for (int r = 0; r < ROWS; ++r) {
-                inside[r] = uint(y[r] + shift_y) < uint(push.source_height) && uint(x[r] + shift_x) < uint(push.source_width);
+                inside[r] = tap_exists && uint(y[r] + shift_y) < uint(push.source_height) &&
+                            uint(x[r] + shift_x) < uint(push.source_width);
                 tap_at[r] = (inside[r] ? at[r] + shift : 0) + source0;
             }
-            int t = ky * kernel.y + kx;
-            for (int k = 0; k < per_group; ++k) {
+            int t = tap_exists ? ky * kernel.y + kx : 0;
+            int k = 0;
+            do {
 #ifdef DX
                 float w = weight_of(t, source0 + k, own);
 #else
@@ -86,9 +92,12 @@ void main() {
                     float value = lk_load(push.source, tap_at[r] + k);
                     sum[r] += (inside[r] ? value : 0.0) * w;
                 }
-            }
-        }
-    }
+                ++k;
+            } while (k < per_group);
+            kx += step.y;
+        } while (kx < kernel.y);
+        ky += step.x;
+    } while (ky < kernel.x);
 
     [[unroll]] for (int r = 0; r < ROWS; ++r) {
         if (row0 + r < rows) {

@@ -33,7 +33,9 @@ static int64_t lk_ceil_divide(int64_t n, int64_t d) { return (n + d - 1) / d; }
 static int32_t lk_linear_kernels(const lk_linear *linear, const lk_caps *caps,
                                  lk_linear_kernel list[LK_LINEAR_KERNELS]) {
     int32_t count = 0;
-    bool flat = linear->groups == 1 && caps->subgroup_basic && caps->subgroup_ballot && caps->subgroup_size >= 4 &&
+    /* SwiftShader (4 lanes) takes minutes and gigabytes to compile the flat kernels, and the plain one is as fast
+     * there. */
+    bool flat = linear->groups == 1 && caps->subgroup_basic && caps->subgroup_ballot && caps->subgroup_size >= 8 &&
                 caps->subgroup_size <= 32;
     if (flat && caps->is_cpu) list[count++] = LK_LINEAR_FLAT;
     list[count++] = LK_LINEAR_PLAIN;
