@@ -18,6 +18,9 @@ static const lk_dispatch_entry lk_dispatch_entries[LK_OP_COUNT] = {
     [LK_OP_MATMUL_DX] = {lk_dispatch_matmul, NULL, lk_variants_matmul},
     [LK_OP_CONV2D] = {lk_dispatch_conv2d, NULL, lk_variants_conv2d},
     [LK_OP_CONV2D_DX] = {lk_dispatch_conv2d, NULL, lk_variants_conv2d},
+    [LK_OP_ATTENTION] = {lk_dispatch_attention, NULL, lk_variants_attention},
+    [LK_OP_ATTENTION_DQ] = {lk_dispatch_attention, NULL, lk_variants_attention},
+    [LK_OP_ATTENTION_DKV] = {lk_dispatch_attention, NULL, lk_variants_attention},
 
     /* everything else */
     [LK_OP_GROUP_NORM] = {lk_dispatch_norm, lk_scratch_norm, lk_variants_norm},

@@ -1,0 +1,115 @@
+/* ops/attention.c - ATTENTION, ATTENTION_DQ, ATTENTION_DKV: always one command.
+ *
+ *   flat    CPU drivers with 8 lanes: one subgroup owns a tile of rows of one head (shaders/attention/flat.comp)
+ *   plain   any device: one thread for 16 result channels of a row of one head
+ *
+ * Rows are queries, keys for dk and dv. A head wider than a tile's channels is done in chunks that repeat the products.
+ */
+#include "attention/push.h"
+#include "gpu/device.h"
+#include "gpu/stream.h"
+#include "ops/heavy.h"
+
+enum { LK_ATTENTION_THREADS = 64, LK_ATTENTION_CHUNK = 16 };
+
+/* Operands by their role; the ops order them differently. */
+typedef struct lk_attention_slots {
+    int key_bias, mask;
+} lk_attention_slots;
+
+static lk_attention_slots lk_attention_slots_of(lk_op op) {
+    return op == LK_OP_ATTENTION ? (lk_attention_slots){3, 4} : (lk_attention_slots){6, 7};
+}
+
+static int32_t lk_chunks(int32_t width, int32_t chunk) { return (width + chunk - 1) / chunk; }
+
+static struct lk_push_attention lk_attention_push(const lk_dispatch *dispatch) {
+    const lk_op_call *call = dispatch->call;
+    const lk_shape *q = &call->input[0].shape, *k = &call->input[1].shape;
+    lk_attention_slots slots = lk_attention_slots_of(call->op);
+    struct lk_push_attention push = {
+        .q = lk_ref_address(dispatch->input[0].ref),
+        .k = lk_ref_address(dispatch->input[1].ref),
+        .v = lk_ref_address(dispatch->input[2].ref),
+        .queries = q->dim[1],
+        .keys = k->dim[1],
+        .heads = call->attributes.attention.heads,
+        .width = q->dim[2] / call->attributes.attention.heads,
+        .scale = call->attributes.attention.scale,
+        .flags = call->attributes.attention.causal != 0 ? 1 : 0,
+    };
+    if (call->has_input[slots.key_bias]) {
+        push.key_bias = lk_ref_address(dispatch->input[slots.key_bias].ref);
+        push.flags |= 2;
+    }
+    if (call->has_input[slots.mask]) {
+        push.mask = lk_ref_address(dispatch->input[slots.mask].ref);
+        push.flags |= 4;
+    }
+    if (call->op == LK_OP_ATTENTION) {
+        push.o = lk_ref_address(dispatch->output[0].ref);
+        if (call->has_output[1]) {
+            push.lse = lk_ref_address(dispatch->output[1].ref);
+            push.flags |= 8;
+        }
+        if (call->has_output[2]) {
+            push.a = lk_ref_address(dispatch->input[5].ref);
+            push.b = lk_ref_address(dispatch->output[2].ref);
+            push.extra = call->attributes.attention.extra_columns;
+            push.flags |= 16;
+        }
+        return push;
+    }
+    push.o = lk_ref_address(dispatch->input[3].ref);
+    push.lse = lk_ref_address(dispatch->input[4].ref);
+    push.a = lk_ref_address(dispatch->input[5].ref);
+    if (call->has_output[0]) {
+        push.b = lk_ref_address(dispatch->output[0].ref);
+        push.flags |= 8;
+    }
+    if (call->op == LK_OP_ATTENTION_DKV && call->has_output[1]) {
+        push.c = lk_ref_address(dispatch->output[1].ref);
+        push.flags |= 16;
+    }
+    return push;
+}
+
+static void lk_attention_ranges(const lk_dispatch *dispatch, lk_command *command) {
+    const lk_op_call *call = dispatch->call;
+    for (int i = 0; i < call->input_count; i++) {
+        bool unused = call->op == LK_OP_ATTENTION && i == 5 && !call->has_output[2];
+        if (call->has_input[i] && !unused) lk_command_reads(command, dispatch->input[i].ref);
+    }
+    for (int i = 0; i < call->output_count; i++) {
+        if (call->has_output[i]) lk_command_writes(command, dispatch->output[i].ref);
+    }
+}
+
+likeness_status lk_dispatch_attention(const lk_dispatch *dispatch, lk_error *error) {
+    const lk_op_call *call = dispatch->call;
+    struct lk_push_attention push = lk_attention_push(dispatch);
+    int32_t samples = call->input[0].shape.dim[0];
+    int32_t rows = call->op == LK_OP_ATTENTION_DKV ? push.keys : push.queries;
+    static const lk_shader shaders[3] = {LK_SHADER_ATTENTION_PLAIN, LK_SHADER_ATTENTION_DQ_PLAIN,
+                                         LK_SHADER_ATTENTION_DKV_PLAIN};
+    push.chunks = lk_chunks(push.width, LK_ATTENTION_CHUNK) + lk_chunks(push.extra, LK_ATTENTION_CHUNK);
+    int64_t total = (int64_t)samples * rows * push.heads * push.chunks;
+    if (total > INT32_MAX - 64) return lk_fail(error, LIKENESS_UNSUPPORTED, "attention with more than 2^31 threads");
+    push.total = (int32_t)total;
+    lk_command command = lk_command_make(shaders[call->op - LK_OP_ATTENTION]);
+    lk_command_spec(&command, 0, LK_ATTENTION_THREADS);
+    command.groups = ((uint64_t)total + LK_ATTENTION_THREADS - 1) / LK_ATTENTION_THREADS;
+    lk_command_push(&command, &push, sizeof push);
+    lk_attention_ranges(dispatch, &command);
+    command.label = dispatch->label;
+    lk_cost cost = lk_op_row_of(call->op)->cost(call);
+    command.flops = cost.flops;
+    command.bytes = cost.bytes;
+    return lk_record(dispatch->recording, &command, error);
+}
+
+int32_t lk_variants_attention(const lk_op_call *call, const lk_device *device) {
+    (void)call;
+    (void)device;
+    return 1;
+}
