@@ -85,20 +85,72 @@ static void lk_attention_ranges(const lk_dispatch *dispatch, lk_command *command
     }
 }
 
+/* The kernels of one op. The flat tile is narrow (4 subgroups of channels) or wide (8). */
+typedef struct lk_attention_kernels {
+    lk_shader plain, narrow, wide;
+    int32_t rows; /* of a flat tile */
+} lk_attention_kernels;
+
+static const lk_attention_kernels lk_attention_forward = {LK_SHADER_ATTENTION_PLAIN, LK_SHADER_ATTENTION_FLAT_NARROW,
+                                                          LK_SHADER_ATTENTION_FLAT_WIDE, 16};
+static const lk_attention_kernels lk_attention_dq = {LK_SHADER_ATTENTION_DQ_PLAIN, LK_SHADER_ATTENTION_DQ_FLAT_NARROW,
+                                                     LK_SHADER_ATTENTION_DQ_FLAT_WIDE, 16};
+static const lk_attention_kernels lk_attention_dkv = {
+    LK_SHADER_ATTENTION_DKV_PLAIN, LK_SHADER_ATTENTION_DKV_FLAT_NARROW, LK_SHADER_ATTENTION_DKV_FLAT_WIDE, 8};
+
+static const lk_attention_kernels *lk_attention_kernels_of(lk_op op) {
+    return op == LK_OP_ATTENTION      ? &lk_attention_forward
+           : op == LK_OP_ATTENTION_DQ ? &lk_attention_dq
+                                      : &lk_attention_dkv;
+}
+
+/* With more than 16 lanes the unrolled kernels grow out of proportion. */
+static bool lk_attention_flat_runs(const lk_caps *caps) {
+    return caps->is_cpu && caps->subgroup_basic && caps->subgroup_ballot && caps->subgroup_arithmetic &&
+           caps->subgroup_size >= 8 && caps->subgroup_size <= 16;
+}
+
+static lk_command lk_attention_flat(const lk_attention_kernels *kernels, struct lk_push_attention *push,
+                                    int32_t samples, int32_t rows, const lk_caps *caps) {
+    int32_t lanes = (int32_t)caps->subgroup_size;
+    bool wide = push->width > 4 * lanes;
+    int32_t columns = (wide ? 8 : 4) * lanes;
+    push->chunks = lk_chunks(push->width, columns) + lk_chunks(push->extra, columns);
+    push->row_tiles = lk_chunks(rows, kernels->rows);
+    lk_command command = lk_command_make(wide ? kernels->wide : kernels->narrow);
+    lk_command_spec(&command, 0, (uint32_t)lanes);
+    lk_command_spec(&command, 1, (uint32_t)lanes);
+    lk_command_spec(&command, 2, (push->flags & 4) != 0);
+    if (caps->subgroup_size_control) command.subgroup_size = (uint32_t)lanes;
+    command.groups = (uint64_t)samples * (uint64_t)push->heads * (uint64_t)push->chunks * (uint64_t)push->row_tiles;
+    return command;
+}
+
+static lk_command lk_attention_plain(const lk_attention_kernels *kernels, struct lk_push_attention *push,
+                                     int32_t samples, int32_t rows) {
+    push->chunks = lk_chunks(push->width, LK_ATTENTION_CHUNK) + lk_chunks(push->extra, LK_ATTENTION_CHUNK);
+    push->total = samples * rows * push->heads * push->chunks;
+    lk_command command = lk_command_make(kernels->plain);
+    lk_command_spec(&command, 0, LK_ATTENTION_THREADS);
+    command.groups = ((uint64_t)push->total + LK_ATTENTION_THREADS - 1) / LK_ATTENTION_THREADS;
+    return command;
+}
+
 likeness_status lk_dispatch_attention(const lk_dispatch *dispatch, lk_error *error) {
     const lk_op_call *call = dispatch->call;
+    const lk_caps *caps = lk_device_caps(dispatch->device);
+    int32_t variants = lk_variants_attention(call, dispatch->device);
+    if (dispatch->variant > variants)
+        return lk_fail(error, LIKENESS_UNSUPPORTED, "%s has %d variants on this device, not %d", lk_op_name(call->op),
+                       (int)variants, (int)dispatch->variant);
+    /* Threads of the plain kernel are counted with 32 bits; they are fewer than the elements of the result. */
     struct lk_push_attention push = lk_attention_push(dispatch);
     int32_t samples = call->input[0].shape.dim[0];
     int32_t rows = call->op == LK_OP_ATTENTION_DKV ? push.keys : push.queries;
-    static const lk_shader shaders[3] = {LK_SHADER_ATTENTION_PLAIN, LK_SHADER_ATTENTION_DQ_PLAIN,
-                                         LK_SHADER_ATTENTION_DKV_PLAIN};
-    push.chunks = lk_chunks(push.width, LK_ATTENTION_CHUNK) + lk_chunks(push.extra, LK_ATTENTION_CHUNK);
-    int64_t total = (int64_t)samples * rows * push.heads * push.chunks;
-    if (total > INT32_MAX - 64) return lk_fail(error, LIKENESS_UNSUPPORTED, "attention with more than 2^31 threads");
-    push.total = (int32_t)total;
-    lk_command command = lk_command_make(shaders[call->op - LK_OP_ATTENTION]);
-    lk_command_spec(&command, 0, LK_ATTENTION_THREADS);
-    command.groups = ((uint64_t)total + LK_ATTENTION_THREADS - 1) / LK_ATTENTION_THREADS;
+    const lk_attention_kernels *kernels = lk_attention_kernels_of(call->op);
+    lk_command command = lk_attention_flat_runs(caps) && dispatch->variant <= 1
+                             ? lk_attention_flat(kernels, &push, samples, rows, caps)
+                             : lk_attention_plain(kernels, &push, samples, rows);
     lk_command_push(&command, &push, sizeof push);
     lk_attention_ranges(dispatch, &command);
     command.label = dispatch->label;
@@ -110,6 +162,5 @@ likeness_status lk_dispatch_attention(const lk_dispatch *dispatch, lk_error *err
 
 int32_t lk_variants_attention(const lk_op_call *call, const lk_device *device) {
     (void)call;
-    (void)device;
-    return 1;
+    return lk_attention_flat_runs(lk_device_caps(device)) ? 2 : 1;
 }
