@@ -1,6 +1,7 @@
 /* ops/linear.c - chooses a kernel for a matmul or convolution and records it: always one command.
  *
  *   flat    CPU drivers: one subgroup a workgroup, tile of rows x lane-columns in registers, no shared memory
+ *   tiled   GPUs: tiles of source and weight in shared memory
  *   plain   any device, any number of groups: one thread for four pixels of a channel
  *
  * The kernel's order of summation depends on the shape of the weight only, so a sample's result does not depend on the
@@ -12,7 +13,7 @@
 #include "gpu/stream.h"
 #include "ops/pack.h"
 
-typedef enum lk_linear_kernel { LK_LINEAR_FLAT, LK_LINEAR_PLAIN, LK_LINEAR_KERNELS } lk_linear_kernel;
+typedef enum lk_linear_kernel { LK_LINEAR_FLAT, LK_LINEAR_TILED, LK_LINEAR_PLAIN, LK_LINEAR_KERNELS } lk_linear_kernel;
 
 enum { LK_PLAIN_THREADS = 64, LK_PLAIN_ROWS = 4 };
 
@@ -31,16 +32,19 @@ static const lk_flat_tile lk_flat_tiles[] = {
 
 static int64_t lk_ceil_divide(int64_t n, int64_t d) { return (n + d - 1) / d; }
 
-/* Kernels that this device can run for this call, the best first; returns how many. */
+/* Kernels that this device can run for this call, the best first; returns how many. SwiftShader (4 lanes) takes minutes
+ * and gigabytes to compile unrolled tiles, and the plain kernel is as fast there; other CPU drivers run the GPUs'
+ * kernel as well, so that it is tested. */
 static int32_t lk_linear_kernels(const lk_linear *linear, const lk_caps *caps,
                                  lk_linear_kernel list[LK_LINEAR_KERNELS]) {
     int32_t count = 0;
-    /* SwiftShader (4 lanes) takes minutes and gigabytes to compile the flat kernels, and the plain one is as fast
-     * there. */
-    bool flat = linear->groups == 1 && caps->subgroup_basic && caps->subgroup_ballot && caps->subgroup_size >= 8 &&
-                caps->subgroup_size <= 32;
+    bool unrolls = linear->groups == 1 && caps->subgroup_size >= 8;
+    bool flat = unrolls && caps->subgroup_basic && caps->subgroup_ballot && caps->subgroup_size <= 32;
+    bool tiled = unrolls && caps->max_group_invocations >= 256 && caps->max_group_size_x >= 256;
     if (flat && caps->is_cpu) list[count++] = LK_LINEAR_FLAT;
+    if (tiled && !caps->is_cpu) list[count++] = LK_LINEAR_TILED;
     list[count++] = LK_LINEAR_PLAIN;
+    if (tiled && caps->is_cpu) list[count++] = LK_LINEAR_TILED;
     if (flat && !caps->is_cpu) list[count++] = LK_LINEAR_FLAT;
     return count;
 }
@@ -130,6 +134,50 @@ static likeness_status lk_linear_push(const lk_linear *linear, const lk_dispatch
     return LIKENESS_OK;
 }
 
+static lk_command lk_linear_flat(const lk_linear *linear, struct lk_push_convolution *push, const lk_caps *caps,
+                                 uint32_t f32) {
+    int64_t rows = lk_phase_rows(linear);
+    int32_t lanes = (int32_t)caps->subgroup_size;
+    const lk_flat_tile *tile = lk_flat_choose(rows, push->result_ld, lanes);
+    push->row_tiles = (int32_t)lk_ceil_divide(rows, tile->rows);
+    push->column_tiles = (int32_t)lk_ceil_divide(push->result_ld, tile->columns * lanes);
+    lk_command command = lk_command_make(linear->gradient ? tile->gradient : tile->forward);
+    lk_command_spec(&command, 0, (uint32_t)lanes);
+    lk_command_spec(&command, 1, (uint32_t)lanes);
+    lk_command_spec(&command, 2, f32);
+    if (caps->subgroup_size_control) command.subgroup_size = (uint32_t)lanes;
+    command.groups = (uint64_t)lk_phases(linear) * (uint64_t)push->row_tiles * (uint64_t)push->column_tiles;
+    return command;
+}
+
+/* Large tiles where they keep a big GPU busy, small ones otherwise. */
+static lk_command lk_linear_tiled(const lk_linear *linear, struct lk_push_convolution *push, const lk_caps *caps,
+                                  uint32_t f32) {
+    int64_t rows = lk_phase_rows(linear), units = caps->compute_units != 0 ? caps->compute_units : 32;
+    int64_t large = lk_phases(linear) * lk_ceil_divide(rows, 64) * lk_ceil_divide(push->result_ld, 64);
+    int32_t tile = large >= 2 * units ? 64 : 32;
+    push->row_tiles = (int32_t)lk_ceil_divide(rows, tile);
+    push->column_tiles = (int32_t)lk_ceil_divide(push->result_ld, tile);
+    lk_command command =
+        lk_command_make(tile == 64 ? (linear->gradient ? LK_SHADER_CONV_DX_TILED_64 : LK_SHADER_CONV_TILED_64)
+                                   : (linear->gradient ? LK_SHADER_CONV_DX_TILED_32 : LK_SHADER_CONV_TILED_32));
+    lk_command_spec(&command, 0, (uint32_t)(tile / 4 * (tile / 4)));
+    lk_command_spec(&command, 1, f32);
+    command.groups = (uint64_t)lk_phases(linear) * (uint64_t)push->row_tiles * (uint64_t)push->column_tiles;
+    return command;
+}
+
+static lk_command lk_linear_plain(const lk_linear *linear, struct lk_push_convolution *push, uint32_t f32) {
+    push->row_tiles = (int32_t)lk_ceil_divide(lk_phase_rows(linear), LK_PLAIN_ROWS);
+    push->column_tiles = 1;
+    lk_command command = lk_command_make(linear->gradient ? LK_SHADER_CONV_DX_PLAIN : LK_SHADER_CONV_PLAIN);
+    lk_command_spec(&command, 0, LK_PLAIN_THREADS);
+    lk_command_spec(&command, 1, f32);
+    int64_t threads = lk_phases(linear) * push->row_tiles * push->result_ld;
+    command.groups = (uint64_t)lk_ceil_divide(threads, LK_PLAIN_THREADS);
+    return command;
+}
+
 likeness_status lk_linear_dispatch(const lk_linear *linear, const lk_dispatch *dispatch, lk_error *error) {
     const lk_caps *caps = lk_device_caps(dispatch->device);
     lk_linear_kernel list[LK_LINEAR_KERNELS];
@@ -139,29 +187,10 @@ likeness_status lk_linear_dispatch(const lk_linear *linear, const lk_dispatch *d
                        lk_op_name(dispatch->call->op), (int)count, (int)dispatch->variant);
     struct lk_push_convolution push;
     LK_TRY(lk_linear_push(linear, dispatch, &push, error));
-    int64_t rows = lk_phase_rows(linear);
     uint32_t f32 = dispatch->call->input[1].storage == LK_STORE_PACKED_F32;
-    lk_command command;
-    if (list[chosen] == LK_LINEAR_FLAT) {
-        int32_t lanes = (int32_t)caps->subgroup_size;
-        const lk_flat_tile *tile = lk_flat_choose(rows, push.result_ld, lanes);
-        push.row_tiles = (int32_t)lk_ceil_divide(rows, tile->rows);
-        push.column_tiles = (int32_t)lk_ceil_divide(push.result_ld, tile->columns * lanes);
-        command = lk_command_make(linear->gradient ? tile->gradient : tile->forward);
-        lk_command_spec(&command, 0, (uint32_t)lanes);
-        lk_command_spec(&command, 1, (uint32_t)lanes);
-        lk_command_spec(&command, 2, f32);
-        if (caps->subgroup_size_control) command.subgroup_size = (uint32_t)lanes;
-        command.groups = (uint64_t)(lk_phases(linear) * push.row_tiles) * (uint64_t)push.column_tiles;
-    } else {
-        push.row_tiles = (int32_t)lk_ceil_divide(rows, LK_PLAIN_ROWS);
-        push.column_tiles = 1;
-        command = lk_command_make(linear->gradient ? LK_SHADER_CONV_DX_PLAIN : LK_SHADER_CONV_PLAIN);
-        lk_command_spec(&command, 0, LK_PLAIN_THREADS);
-        lk_command_spec(&command, 1, f32);
-        int64_t threads = lk_phases(linear) * push.row_tiles * push.result_ld;
-        command.groups = (uint64_t)lk_ceil_divide(threads, LK_PLAIN_THREADS);
-    }
+    lk_command command = list[chosen] == LK_LINEAR_FLAT    ? lk_linear_flat(linear, &push, caps, f32)
+                         : list[chosen] == LK_LINEAR_TILED ? lk_linear_tiled(linear, &push, caps, f32)
+                                                           : lk_linear_plain(linear, &push, f32);
     lk_command_push(&command, &push, sizeof push);
     lk_command_reads(&command, dispatch->input[0].ref);
     lk_command_reads(&command, dispatch->input[1].ref);
