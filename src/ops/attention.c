@@ -85,18 +85,32 @@ static void lk_attention_ranges(const lk_dispatch *dispatch, lk_command *command
     }
 }
 
-/* The kernels of one op. The flat tile is narrow (4 subgroups of channels) or wide (8). */
+/* The kernels of one op. A flat tile has 2 (forward only), 4 or 8 subgroups of channels; the fewer, the more keys a
+ * step. */
 typedef struct lk_attention_kernels {
-    lk_shader plain, narrow, wide;
-    int32_t rows; /* of a flat tile */
+    lk_shader plain, slim, narrow, wide;
+    int32_t least; /* subgroups of channels of the smallest flat tile */
+    int32_t rows;  /* of a flat tile */
 } lk_attention_kernels;
 
-static const lk_attention_kernels lk_attention_forward = {LK_SHADER_ATTENTION_PLAIN, LK_SHADER_ATTENTION_FLAT_NARROW,
-                                                          LK_SHADER_ATTENTION_FLAT_WIDE, 16};
-static const lk_attention_kernels lk_attention_dq = {LK_SHADER_ATTENTION_DQ_PLAIN, LK_SHADER_ATTENTION_DQ_FLAT_NARROW,
-                                                     LK_SHADER_ATTENTION_DQ_FLAT_WIDE, 16};
-static const lk_attention_kernels lk_attention_dkv = {
-    LK_SHADER_ATTENTION_DKV_PLAIN, LK_SHADER_ATTENTION_DKV_FLAT_NARROW, LK_SHADER_ATTENTION_DKV_FLAT_WIDE, 8};
+static const lk_attention_kernels lk_attention_forward = {LK_SHADER_ATTENTION_PLAIN,
+                                                          LK_SHADER_ATTENTION_FLAT_SLIM,
+                                                          LK_SHADER_ATTENTION_FLAT_NARROW,
+                                                          LK_SHADER_ATTENTION_FLAT_WIDE,
+                                                          2,
+                                                          16};
+static const lk_attention_kernels lk_attention_dq = {LK_SHADER_ATTENTION_DQ_PLAIN,
+                                                     LK_SHADER_COUNT,
+                                                     LK_SHADER_ATTENTION_DQ_FLAT_NARROW,
+                                                     LK_SHADER_ATTENTION_DQ_FLAT_WIDE,
+                                                     4,
+                                                     16};
+static const lk_attention_kernels lk_attention_dkv = {LK_SHADER_ATTENTION_DKV_PLAIN,
+                                                      LK_SHADER_COUNT,
+                                                      LK_SHADER_ATTENTION_DKV_FLAT_NARROW,
+                                                      LK_SHADER_ATTENTION_DKV_FLAT_WIDE,
+                                                      4,
+                                                      8};
 
 static const lk_attention_kernels *lk_attention_kernels_of(lk_op op) {
     return op == LK_OP_ATTENTION      ? &lk_attention_forward
@@ -113,11 +127,15 @@ static bool lk_attention_flat_runs(const lk_caps *caps) {
 static lk_command lk_attention_flat(const lk_attention_kernels *kernels, struct lk_push_attention *push,
                                     int32_t samples, int32_t rows, const lk_caps *caps) {
     int32_t lanes = (int32_t)caps->subgroup_size;
-    bool wide = push->width > 4 * lanes;
-    int32_t columns = (wide ? 8 : 4) * lanes;
+    int32_t needed = lk_chunks(push->width, lanes), subgroups = kernels->least;
+    while (subgroups < needed && subgroups < 8)
+        subgroups *= 2;
+    int32_t columns = subgroups * lanes;
     push->chunks = lk_chunks(push->width, columns) + lk_chunks(push->extra, columns);
     push->row_tiles = lk_chunks(rows, kernels->rows);
-    lk_command command = lk_command_make(wide ? kernels->wide : kernels->narrow);
+    lk_command command = lk_command_make(subgroups == 2   ? kernels->slim
+                                         : subgroups == 4 ? kernels->narrow
+                                                          : kernels->wide);
     lk_command_spec(&command, 0, (uint32_t)lanes);
     lk_command_spec(&command, 1, (uint32_t)lanes);
     lk_command_spec(&command, 2, (push->flags & 4) != 0);
