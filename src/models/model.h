@@ -1,0 +1,48 @@
+/* models/model.h - a whole text-to-image model in a folder of diffusers' layout.
+ *
+ *   model_index.json   _class_name, components, and for Likeness's own models "likeness": {name, size, prediction,
+ * steps, guidance, identity_encoder, judge} scheduler/  tokenizer/  text_encoder/  unet/  vae/     a config and
+ * safetensors each
+ *
+ * Every key of every config is used, or checked against the only supported value, or known to have no effect; anything
+ * else is refused by name. Weights stay in the mapped files until a graph needs them.
+ *
+ * Graphs are built on four sets: text_weights (text encoder), unet_weights, picture_weights (decoder; callers may put
+ * an ONNX network into the same set, so that decoder and encoder share a graph), encode_weights (encoder). */
+#ifndef LK_MODELS_MODEL_H
+#define LK_MODELS_MODEL_H
+
+#include "io/tokenizer.h"
+#include "models/autoencoder_kl.h"
+#include "models/clip_text.h"
+#include "models/unet2d.h"
+
+typedef enum lk_prediction { LK_PREDICT_VELOCITY, LK_PREDICT_EPSILON, LK_PREDICT_V } lk_prediction;
+
+typedef struct lk_scheduler_config {
+    lk_prediction prediction; /* VELOCITY: rectified flow (FlowMatchEulerDiscreteScheduler) */
+    int32_t train_timesteps;
+    double shift; /* of the flow's time grid; 1: none */
+} lk_scheduler_config;
+
+typedef struct lk_model {
+    char *folder;
+    char *name;                     /* of the model, never NULL */
+    int32_t size;                   /* side of its pictures */
+    int32_t steps;                  /* default number of steps, 0: not said */
+    double guidance;                /* default classifier-free guidance weight, 0: not said */
+    char *identity_encoder, *judge; /* full paths, or NULL */
+    lk_scheduler_config scheduler;
+    lk_tokenizer tokenizer;
+    lk_clip_text text;
+    lk_unet unet;
+    lk_vae vae;
+    lk_weights *text_weights, *unet_weights, *picture_weights, *encode_weights;
+} lk_model;
+
+/* precise: matrices are kept f32 on the device. After a failure nothing is open. Graphs, plans and instances must be
+ * destroyed before the model is closed. */
+likeness_status lk_model_open(lk_model *model, const char *folder, bool precise, lk_error *error);
+void lk_model_close(lk_model *model);
+
+#endif
