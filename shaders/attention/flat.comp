@@ -1,15 +1,15 @@
 /* shaders/attention/flat.comp - attention for CPU drivers: one subgroup a workgroup, no shared memory.
  *
- * A workgroup owns ROWS rows of one head (KIND 0 o, 1 dq: queries; 2 dk and dv: keys) and COLUMNS * lanes of the result's
- * channels, and walks over the items on the other side, BLOCKS * lanes at a time:
+ * A workgroup owns ROWS rows of one head (KIND 0 o, 1 dq: queries; 2 dk and dv: keys) and COLUMNS * lanes of the
+ * result's channels, and walks over the items on the other side, BLOCKS * lanes at a time:
  *
  *     products   lanes over items; a row's values are loaded with lanes over channels, 8 a step, and spread by
  *                subgroupBroadcast (as in convolution/flat.comp)
  *     weights    p (forward: with the running maximum of flash attention, one a row, the same in every lane) or ds
  *     result     lanes over channels; the weights, one a lane, are spread item by item
  *
- * A head wider than COLUMNS * lanes takes several workgroups, which repeat the products. Extra columns of the forward kernel are
- * one more such chunk with other values. Loops are tested at their end: see convolution/flat.comp. */
+ * A head wider than COLUMNS * lanes takes several workgroups, which repeat the products. Extra columns of the forward
+ * kernel are one more such chunk with other values. Loops are tested at their end: see convolution/flat.comp. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require

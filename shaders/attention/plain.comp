@@ -1,7 +1,7 @@
 /* shaders/attention/plain.comp - attention for any device: one thread for 16 result channels of one row of one head.
  *
- * KIND 0: o, log-sum-exp, extra columns, with the running maximum of flash attention. KIND 1: dq. KIND 2: dk and dv, a row is a
- * key. Each thread computes all dot products of its row again; no shared memory, no subgroup operations. */
+ * KIND 0: o, log-sum-exp, extra columns, with the running maximum of flash attention. KIND 1: dq. KIND 2: dk and dv,
+ * a row is a key. Each thread computes all dot products of its row again; no shared memory, no subgroup operations. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require

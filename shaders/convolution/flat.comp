@@ -1,16 +1,16 @@
 /* shaders/convolution/flat.comp - matmul and convolution for CPU drivers: one subgroup a workgroup, no shared memory.
  *
- * A workgroup owns ROWS output pixels x COLUMNS * lanes channels, all sums in registers. The sum runs over taps, then over the
- * source's channels in steps of 8:
+ * A workgroup owns ROWS output pixels x COLUMNS * lanes channels, all sums in registers. The sum runs over taps, then
+ * over the source's channels in steps of 8:
  *
- *     source    ROWS x 8 values, loaded with lanes over channels (element e = 8 * row + channel lies in load e / lanes, lane
- *               e % lanes), then spread to all lanes by subgroupBroadcast
- *     weight    forward: lanes over output channels, one word = two steps of the sum; gradient: lanes over pairs of result
- *               channels, one word = one step for two channels (ops/pack.h)
+ *     source    ROWS x 8 values, loaded with lanes over channels (element e = 8 * row + channel lies in load e / lanes,
+ *               lane e % lanes), then spread to all lanes by subgroupBroadcast
+ *     weight    forward: lanes over output channels, one word = two steps of the sum; gradient: lanes over pairs of
+ *               result channels, one word = one step for two channels (ops/pack.h)
  *
- * On a CPU a load with one address a lane costs about as much as 16 multiply-adds, whether the addresses are neighbours or not:
- * the tile is as large as the sums of one step stay cheap. Sums are kept in memory between steps by the driver, so all 8
- * steps of one sum are done in a row.
+ * On a CPU a load with one address a lane costs about as much as 16 multiply-adds, whether the addresses are
+ * neighbours or not: the tile is as large as the sums of one step stay cheap. Sums are kept in memory between steps
+ * by the driver, so all 8 steps of one sum are done in a row.
  *
  * Order of every sum: taps, channels, bias, residual: the same for every tile size and batch. */
 #version 460
@@ -89,8 +89,8 @@ void main() {
     ivec2 first, step;
     lk_taps(dilation.x, padding.x, stride.x, phase.x, kernel.x, first.x, step.x);
     lk_taps(dilation.y, padding.y, stride.y, phase.y, kernel.y, first.y, step.y);
-    /* Loops are tested at their end: CPU drivers walk once more, masked, through a loop that is tested at its top. A phase
-     * without taps goes round once with a source of zeros. */
+    /* Loops are tested at their end: CPU drivers walk once more, masked, through a loop that is tested at its top. A
+     * phase without taps goes round once with a source of zeros. */
     int ky = first.x;
     do {
         int shift_y = lk_shift(ky, dilation.x, padding.x, stride.x, phase.x, kernel.x);

@@ -1,7 +1,9 @@
-/* shaders/convolution/plain.comp - matmul and convolution with any number of groups, one thread for ROWS pixels of one channel.
+/* shaders/convolution/plain.comp - matmul and convolution with any number of groups, one thread for ROWS pixels of
+ * one channel.
  *
- * Needs nothing of the device; used for grouped and depthwise convolutions and where the faster kernels fail. Threads run over
- * (row tile, channel) with channels fastest, so that neighbours share the source (groups = 1) or read it side by side. */
+ * Needs nothing of the device; used for grouped and depthwise convolutions and where the faster kernels fail. Threads
+ * run over (row tile, channel) with channels fastest, so that neighbours share the source (groups = 1) or read it
+ * side by side. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -48,7 +50,8 @@ void main() {
         y[r] = place_y * scale.x;
         x[r] = place_x * scale.y;
         at[r] = ((owner[r] * push.source_height + y[r]) * push.source_width + x[r]) * push.source_ld;
-        pixel[r] = (owner[r] * push.result_height + place_y * spread.x + phase.x) * push.result_width + place_x * spread.y + phase.y;
+        pixel[r] = (owner[r] * push.result_height + place_y * spread.x + phase.x) * push.result_width +
+                   place_x * spread.y + phase.y;
     }
 
     bool exists = column < push.result_channels;

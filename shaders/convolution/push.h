@@ -1,7 +1,7 @@
 /* shaders/convolution/push.h - push constants of matmul and convolution, forward and data gradient.
  *
- * A matmul is a convolution with one tap over a picture of one pixel a row. "source" is what is read (x forward, dy in the
- * gradient), "result" what is written; both are rows x ld. Pairs of 16-bit numbers: low half y, high half x. */
+ * A matmul is a convolution with one tap over a picture of one pixel a row. "source" is what is read (x forward, dy
+ * in the gradient), "result" what is written; both are rows x ld. Pairs of 16-bit numbers: low half y, high half x. */
 #include "../common/push.h"
 
 #if LK_PUSH_ALL || defined(LK_PUSH_CONVOLUTION)

@@ -1,7 +1,7 @@
 /* shaders/convolution/tiled.comp - matmul and convolution for GPUs without matrix units: tiles in shared memory.
  *
- * A workgroup of (TILE / 4)^2 threads owns TILE output pixels x TILE channels, a thread 4 x 4 of them, TILE / 4 apart, so that
- * neighbouring threads read neighbouring words of shared memory:
+ * A workgroup of (TILE / 4)^2 threads owns TILE output pixels x TILE channels, a thread 4 x 4 of them, TILE / 4
+ * apart, so that neighbouring threads read neighbouring words of shared memory:
  *
  *     source  TILE rows x 16 channels, one column of padding against bank conflicts     weight  16 x TILE
  *
@@ -40,7 +40,8 @@ void load_weights(int thread, int tap, int k, int column0) {
         int at = there ? row * 32 + ((k + o) & 31) : 0;
         vec2 two;
         if (WEIGHT_F32)
-            two = vec2(uintBitsToFloat(lk_load(push.weight, at)), uintBitsToFloat(lk_load(push.weight, there ? at + 32 : 0)));
+            two = vec2(uintBitsToFloat(lk_load(push.weight, at)),
+                       uintBitsToFloat(lk_load(push.weight, there ? at + 32 : 0)));
         else
             two = lk_load_f16x2(push.weight, at);
         weight_tile[o][2 * pair] = there ? two.x : 0.0;
@@ -57,7 +58,8 @@ void load_weights(int thread, int tap, int k, int column0) {
         int at = there ? row * 32 + (result_column & 31) : 0;
         vec2 two;
         if (WEIGHT_F32)
-            two = vec2(uintBitsToFloat(lk_load(push.weight, at)), uintBitsToFloat(lk_load(push.weight, there ? at + 32 : 0)));
+            two = vec2(uintBitsToFloat(lk_load(push.weight, at)),
+                       uintBitsToFloat(lk_load(push.weight, there ? at + 32 : 0)));
         else
             two = lk_load_f16x2(push.weight, at);
         weight_tile[2 * pair][column] = there ? two.x : 0.0;
