@@ -9,6 +9,7 @@
 #include "gpu/device.h"
 #include "gpu/stream.h"
 #include "ops/heavy.h"
+#include "ops/launch.h"
 
 enum { LK_ATTENTION_THREADS = 64, LK_ATTENTION_CHUNK = 16 };
 
@@ -161,6 +162,7 @@ likeness_status lk_dispatch_attention(const lk_dispatch *dispatch, lk_error *err
     if (dispatch->variant > variants)
         return lk_fail(error, LIKENESS_UNSUPPORTED, "%s has %d variants on this device, not %d", lk_op_name(call->op),
                        (int)variants, (int)dispatch->variant);
+    LK_TRY(lk_light_check(dispatch, error));
     /* Threads of the plain kernel are counted with 32 bits; they are fewer than the elements of the result. */
     struct lk_push_attention push = lk_attention_push(dispatch);
     int32_t samples = call->input[0].shape.dim[0];

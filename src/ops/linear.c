@@ -97,9 +97,14 @@ static likeness_status lk_linear_push(const lk_linear *linear, const lk_dispatch
             return lk_fail(error, LIKENESS_UNSUPPORTED, "%s: kernel, stride, padding and dilation end at 32767",
                            dispatch->label != NULL ? dispatch->label : lk_op_name(call->op));
     }
+    const char *label = dispatch->label != NULL ? dispatch->label : lk_op_name(call->op);
     if (weight->storage == LK_STORE_ROWS)
-        return lk_fail(error, LIKENESS_UNSUPPORTED, "%s: the weight is not packed (ops/pack.h)",
-                       dispatch->label != NULL ? dispatch->label : lk_op_name(call->op));
+        return lk_fail(error, LIKENESS_UNSUPPORTED, "%s: the weight is not packed (ops/pack.h)", label);
+    for (int i = 0; i < call->input_count; i++) {
+        bool rows = call->input[i].storage == LK_STORE_ROWS && call->input[i].dtype == LK_F32;
+        if (i != 1 && call->has_input[i] && !rows)
+            return lk_fail(error, LIKENESS_UNSUPPORTED, "%s: input %d is not f32 in rows", label, i);
+    }
     lk_pack_layout layout = lk_pack_layout_of(&weight->shape, linear->groups, weight->storage);
     *push = (struct lk_push_convolution){
         .source = lk_ref_address(dispatch->input[0].ref),
