@@ -30,7 +30,7 @@ size_t lk_safetensor_dtype_bytes(lk_safetensor_dtype dtype) {
     return (unsigned)dtype < LK_SAFETENSOR_DTYPE_COUNT ? dtypes[dtype].bytes : 0;
 }
 
-void lk_shape_text(char *text, size_t capacity, int rank, const int64_t *shape) {
+void lk_dims_text(char *text, size_t capacity, int rank, const int64_t *shape) {
     size_t at = 0;
     for (int i = 0; i < rank && at < capacity; i++)
         at += (size_t)snprintf(text + at, capacity - at, "%c%lld", i ? ',' : '[', (long long)shape[i]);
@@ -368,8 +368,8 @@ likeness_status lk_safetensors_get(lk_safetensors *file, const char *name, int r
         same = found->shape[i] == shape[i];
     if (!same) {
         char has[96], wants[96];
-        lk_shape_text(has, sizeof has, found->rank, found->shape);
-        lk_shape_text(wants, sizeof wants, rank, shape);
+        lk_dims_text(has, sizeof has, found->rank, found->shape);
+        lk_dims_text(wants, sizeof wants, rank, shape);
         return lk_fail(error, LIKENESS_BAD_FILE, "%s: tensor '%.200s' has the shape %s, the configuration asks for %s",
                        file->name, name, has, wants);
     }
@@ -460,7 +460,7 @@ likeness_status lk_safetensors_write(const char *path, const lk_safetensor *tens
     uint64_t offset = 0;
     for (size_t i = 0; i < count; i++) {
         char shape[200];
-        lk_shape_text(shape, sizeof shape, tensors[i].rank, tensors[i].shape);
+        lk_dims_text(shape, sizeof shape, tensors[i].rank, tensors[i].shape);
         uint64_t end = offset + tensor_bytes(&tensors[i]);
         if (i) lk_text_add(&header, ",");
         lk_text_add_json(&header, tensors[i].name);

@@ -90,7 +90,7 @@ const char *lk_safetensors_metadata(const lk_safetensors *file, const char *key)
 const char *lk_safetensor_dtype_name(lk_safetensor_dtype dtype);
 size_t lk_safetensor_dtype_bytes(lk_safetensor_dtype dtype);
 /* "[3,320,1,1]" */
-void lk_shape_text(char *text, size_t capacity, int rank, const int64_t *shape);
+void lk_dims_text(char *text, size_t capacity, int rank, const int64_t *shape);
 /* All elements as float (integers rounded to the nearest one); LIKENESS_UNSUPPORTED for 8-bit floats. */
 likeness_status lk_safetensor_to_f32(const lk_safetensor *tensor, float *out, lk_error *error);
 
