@@ -45,11 +45,15 @@ typedef struct lk_hooks {
     lk_value (*residual)(void *user, lk_graph *graph, const char *name, lk_value skip, lk_value branch);
 } lk_hooks;
 
+#define LK_NN_MAX_DEPTH 16
+
 typedef struct lk_nn {
     lk_graph *graph;
     const lk_weight_source *source;
     const lk_hooks *hooks; /* NULL: none */
     char path[256];
+    int16_t depth[LK_NN_MAX_DEPTH]; /* length of the path at each push */
+    int levels;
 } lk_nn;
 
 void lk_nn_start(lk_nn *nn, lk_graph *graph, const lk_weight_source *source, const lk_hooks *hooks);
@@ -62,6 +66,8 @@ void lk_nn_pop(lk_nn *nn);
  * elements (a 1x1 convolution read as a matrix). */
 lk_value lk_nn_weight(lk_nn *nn, const char *name, lk_weight_role role, lk_shape file_shape, lk_shape shape,
                       int groups);
+/* The sum of two vectors "<path>.<first>" and "<path>.<second>", one weight. */
+lk_value lk_nn_vector_sum(lk_nn *nn, const char *first, const char *second, int size);
 /* True if the file has "<path>.<name>". */
 bool lk_nn_has(const lk_nn *nn, const char *name);
 /* LIKENESS_BAD_FILE naming the first tensor of the file that no builder asked for, except those whose names end in one
@@ -75,9 +81,16 @@ likeness_status lk_nn_check_all_used(const lk_weight_source *source, const char 
 lk_value lk_nn_linear(lk_nn *nn, const char *name, lk_value x, int in, int out, bool bias, lk_value residual);
 /* The same for a weight stored as [O,I,1,1]. */
 lk_value lk_nn_conv1x1(lk_nn *nn, const char *name, lk_value x, int in, int out, lk_value residual);
-/* bias_rows: [N,out] added to the bias, or LK_NO_VALUE; residual likewise. */
+/* A convolution with bias. rows: [N,out] that takes the place of the bias (a time embedding that contains it), or
+ * LK_NO_VALUE. padding: top, left, bottom, right. */
 lk_value lk_nn_conv(lk_nn *nn, const char *name, lk_value x, int in, int out, int kernel, int stride,
-                    const int32_t padding[4], lk_value residual);
+                    const int32_t padding[4], lk_value rows, lk_value residual);
+/* The same with kernel/2 on every side, nothing added. */
+lk_value lk_nn_conv_same(lk_nn *nn, const char *name, lk_value x, int in, int out, int kernel);
+/* skip + branch, through the residual hook. Builders put the skip into the last layer's own residual slot instead where
+ * lk_nn_fuses says that nobody listens. */
+lk_value lk_nn_add(lk_nn *nn, lk_value skip, lk_value branch);
+bool lk_nn_fuses(const lk_nn *nn);
 lk_value lk_nn_group_norm(lk_nn *nn, const char *name, lk_value x, int channels, int groups, float epsilon, bool silu);
 lk_value lk_nn_layer_norm(lk_nn *nn, const char *name, lk_value x, int channels, float epsilon);
 
