@@ -238,6 +238,9 @@ static cJSON *find(lk_json *json, cJSON *object, const char *key) {
 lk_json_value *lk_json_find(lk_json *json, lk_json_value *object, const char *key) { return find(json, object, key); }
 bool lk_json_has(lk_json *json, lk_json_value *object, const char *key) { return find(json, object, key) != NULL; }
 void lk_json_ignore(lk_json *json, lk_json_value *object, const char *key) { (void)find(json, object, key); }
+bool lk_json_present(lk_json *json, lk_json_value *object, const char *key) {
+    return cJSON_GetObjectItemCaseSensitive(object ? object : json->root, key) != NULL;
+}
 
 lk_json_value *lk_json_get(lk_json *json, lk_json_value *object, const char *key, lk_error *error) {
     cJSON *node = find(json, object, key);

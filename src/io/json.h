@@ -37,6 +37,8 @@ void lk_json_free(lk_json *json);
 lk_json_value *lk_json_get(lk_json *json, lk_json_value *object, const char *key, lk_error *error);
 /* True if the key exists and is not null; marks it used. */
 bool lk_json_has(lk_json *json, lk_json_value *object, const char *key);
+/* True if the key exists, with null as its value, too; does not mark it. */
+bool lk_json_present(lk_json *json, lk_json_value *object, const char *key);
 /* NULL when the key is missing or null; marks it used. */
 lk_json_value *lk_json_find(lk_json *json, lk_json_value *object, const char *key);
 /* Marks a key as known to have no effect; a missing one is fine. */

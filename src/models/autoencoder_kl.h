@@ -30,7 +30,7 @@ typedef struct lk_vae {
 likeness_status lk_vae_open(lk_vae *model, const char *folder, lk_weights *encoder_weights, lk_weights *decoder_weights,
                             lk_error *error);
 void lk_vae_close(lk_vae *model);
-likeness_status lk_vae_read_config(lk_vae_config *config, const char *path, lk_error *error);
+likeness_status lk_vae_read_config(lk_vae_config *config, const char *folder, lk_error *error);
 
 /* Returns the mean; *log_variance (may be NULL) is clamped to [-30, 20]. The graph must use the encoder's set. */
 lk_value lk_vae_encode(const lk_vae *model, lk_graph *graph, lk_value picture, const lk_hooks *hooks,

@@ -26,7 +26,7 @@ typedef struct lk_clip_text {
  * before the model is closed) and refuses left-over tensors. */
 likeness_status lk_clip_text_open(lk_clip_text *model, const char *folder, lk_weights *weights, lk_error *error);
 void lk_clip_text_close(lk_clip_text *model);
-likeness_status lk_clip_text_read_config(lk_clip_text_config *config, const char *path, lk_error *error);
+likeness_status lk_clip_text_read_config(lk_clip_text_config *config, const char *folder, lk_error *error);
 
 /* ids: i32 [N,L]. Returns token embeddings [N,L,C] without positions: what lk_clip_text_build takes. */
 lk_value lk_clip_text_embed(const lk_clip_text *model, lk_graph *graph, lk_value ids);

@@ -13,7 +13,8 @@
 
 #define LK_UNET_MAX_LEVELS 8
 
-typedef enum lk_unet_mid { LK_UNET_MID_NONE, LK_UNET_MID_CROSS, LK_UNET_MID_PLAIN } lk_unet_mid;
+/* resnet, transformer, resnet; or one resnet; or nothing ("mid_block_type": null) */
+typedef enum lk_unet_mid { LK_UNET_MID_CROSS, LK_UNET_MID_PLAIN, LK_UNET_MID_NONE } lk_unet_mid;
 
 typedef struct lk_unet_config {
     int32_t in_channels, out_channels, sample_size; /* sample_size 0: the file does not say */
@@ -51,7 +52,7 @@ typedef struct lk_unet_inputs {
  * before the model is closed) and refuses left-over tensors. */
 likeness_status lk_unet_open(lk_unet *model, const char *folder, lk_weights *weights, lk_error *error);
 void lk_unet_close(lk_unet *model);
-likeness_status lk_unet_read_config(lk_unet_config *config, const char *path, lk_error *error);
+likeness_status lk_unet_read_config(lk_unet_config *config, const char *folder, lk_error *error);
 
 /* channels[0] sines and cosines of a timestep (0..1000, fractions allowed). */
 void lk_unet_time_features(const lk_unet_config *config, double timestep, float *features);

@@ -54,11 +54,10 @@ static lk_value transformer_block(lk_nn *nn, lk_value x, lk_value context, lk_va
     int c = o->channels;
     lk_value h = lk_nn_layer_norm(nn, "norm1", x, c, 1e-5f);
     x = attend(nn, "attn1", x, h, h, LK_NO_VALUE, c, false, o);
-    h = lk_nn_layer_norm(nn, "norm2", x, c, 1e-5f);
-    if (o->context > 0)
+    if (o->context > 0) {
+        h = lk_nn_layer_norm(nn, "norm2", x, c, 1e-5f);
         x = attend(nn, "attn2", x, h, context, key_bias, o->context, true, o);
-    else
-        x = attend(nn, "attn2", x, h, h, LK_NO_VALUE, c, false, o);
+    }
     h = lk_nn_layer_norm(nn, "norm3", x, c, 1e-5f);
     lk_nn_push(nn, "ff");
     h = lk_geglu(nn->graph, lk_nn_linear(nn, "net.0.proj", h, c, 8 * c, true, LK_NO_VALUE));

@@ -107,8 +107,7 @@ typedef struct lk_resnet_options {
 lk_value lk_nn_resnet(lk_nn *nn, lk_value x, lk_value time, const lk_resnet_options *options);
 
 typedef struct lk_transformer_options {
-    int channels, heads, layers,
-        context; /* context: width of the text tokens, 0: both attentions are self-attentions */
+    int channels, heads, layers, context; /* context: width of the text tokens, 0: no cross-attention */
     int groups;
     bool linear_projection;
 } lk_transformer_options;
