@@ -1,0 +1,219 @@
+/* models/model.c - opens a folder of diffusers' layout. See model.h. */
+#include "models/model.h"
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "models/config_file.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- model_index.json ---- */
+
+static likeness_status copy_text(char **to, const char *text, lk_error *error) {
+    *to = lk_strdup(text);
+    return *to ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open a model");
+}
+
+/* "unet": ["diffusers", "UNet2DConditionModel"] */
+static likeness_status check_component(lk_json *json, const char *key, const char *only, lk_error *error) {
+    const char *both[2];
+    size_t count = 0;
+    LK_TRY(lk_json_texts(json, NULL, key, both, 2, &count, error));
+    if (count == 2 && strcmp(both[1], only) == 0) return LIKENESS_OK;
+    return lk_fail(error, LIKENESS_UNSUPPORTED, "%s: '%s' is a %s, only %s is supported", json->name, key,
+                   count == 2 ? both[1] : "list that names no class", only);
+}
+
+/* The full path of a file that the index names by its plain name. */
+static likeness_status companion(lk_model *model, lk_json *json, lk_json_value *object, const char *key, char **path,
+                                 lk_error *error) {
+    const char *name = NULL;
+    LK_TRY(lk_json_text_or(json, object, key, NULL, &name, error));
+    if (!name) return LIKENESS_OK;
+    if (strchr(name, '/') || strchr(name, '\\') || strcmp(name, "..") == 0 || name[0] == 0)
+        return lk_fail(error, LIKENESS_BAD_FILE, "%s: '%s' must be the name of a file in the model's folder, not %s",
+                       json->name, key, name);
+    *path = lk_path_join(model->folder, name);
+    return *path ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open a model");
+}
+
+static likeness_status read_own_section(lk_model *model, lk_json *json, lk_error *error) {
+    lk_json_value *own = lk_json_find(json, NULL, "likeness");
+    const char *name = lk_path_name(model->folder);
+    int64_t size = 0, steps = 0;
+    if (!own) return copy_text(&model->name, name, error);
+    if (!lk_json_is_object(own))
+        return lk_fail(error, LIKENESS_BAD_FILE, "%s: 'likeness' is %s, expected an object", json->name,
+                       lk_json_kind(own));
+    LK_TRY(lk_json_text_or(json, own, "name", name, &name, error));
+    LK_TRY(copy_text(&model->name, name, error));
+    LK_TRY(lk_json_int_or(json, own, "size", 1, 65536, 0, &size, error));
+    LK_TRY(lk_json_int_or(json, own, "steps", 1, 1000, 0, &steps, error));
+    LK_TRY(lk_json_double_or(json, own, "guidance", 0, &model->guidance, error));
+    LK_TRY(lk_json_expect_text(json, own, "prediction", "velocity", error));
+    LK_TRY(companion(model, json, own, "identity_encoder", &model->identity_encoder, error));
+    LK_TRY(companion(model, json, own, "judge", &model->judge, error));
+    model->size = (int32_t)size;
+    model->steps = (int32_t)steps;
+    return lk_json_unused(json, own, error);
+}
+
+/* Components and notes of diffusers' own pipelines that do not change what the U-Net computes. */
+static const char *const index_without_effect[] = {"_class_name",
+                                                   "_diffusers_version",
+                                                   "_name_or_path",
+                                                   "feature_extractor",
+                                                   "force_zeros_for_empty_prompt",
+                                                   "image_encoder",
+                                                   "requires_safety_checker",
+                                                   "safety_checker",
+                                                   NULL};
+
+static likeness_status read_index(lk_model *model, lk_json *json, const char **scheduler, lk_error *error) {
+    const char *both[2];
+    size_t count = 0;
+    LK_TRY(check_component(json, "unet", "UNet2DConditionModel", error));
+    LK_TRY(check_component(json, "vae", "AutoencoderKL", error));
+    LK_TRY(check_component(json, "text_encoder", "CLIPTextModel", error));
+    LK_TRY(check_component(json, "tokenizer", "CLIPTokenizer", error));
+    LK_TRY(lk_json_texts(json, NULL, "scheduler", both, 2, &count, error));
+    if (count != 2) return lk_fail(error, LIKENESS_BAD_FILE, "%s: 'scheduler' names no class", json->name);
+    *scheduler = both[1];
+    LK_TRY(read_own_section(model, json, error));
+    lk_config_ignore(json, index_without_effect);
+    return lk_json_unused(json, NULL, error);
+}
+
+/* ---- scheduler ---- */
+
+/* Of a flow: parameters of the dynamic shift, which is refused below, and of samplers that are chosen here. */
+static const char *const flow_without_effect[] = {"_diffusers_version", "_name_or_path",     "base_image_seq_len",
+                                                  "base_shift",         "max_image_seq_len", "max_shift",
+                                                  "shift_terminal",     "time_shift_type",   NULL};
+
+static likeness_status read_flow(lk_scheduler_config *c, lk_json *json, lk_error *error) {
+    static const char *const off[] = {"invert_sigmas",        "stochastic_sampling",    "use_beta_sigmas",
+                                      "use_dynamic_shifting", "use_exponential_sigmas", "use_karras_sigmas"};
+    LK_TRY(lk_config_class(json, "FlowMatchEulerDiscreteScheduler", error));
+    c->prediction = LK_PREDICT_VELOCITY;
+    LK_TRY(lk_json_double_or(json, NULL, "shift", 1, &c->shift, error));
+    if (!(c->shift > 0)) return lk_fail(error, LIKENESS_BAD_FILE, "%s: 'shift' is not positive", json->name);
+    for (size_t i = 0; i < sizeof off / sizeof *off; i++)
+        LK_TRY(lk_json_expect_bool(json, NULL, off[i], false, error));
+    LK_TRY(lk_json_expect_null(json, NULL, "shift_terminal", error));
+    lk_config_ignore(json, flow_without_effect);
+    return LIKENESS_OK;
+}
+
+static likeness_status read_scheduler(lk_scheduler_config *c, lk_json *json, const char *class_name, lk_error *error) {
+    LK_TRY(lk_config_int(json, "num_train_timesteps", 1000, 1000, 1000, &c->train_timesteps, error));
+    if (strcmp(class_name, "FlowMatchEulerDiscreteScheduler") != 0)
+        return lk_fail(error, LIKENESS_UNSUPPORTED,
+                       "%s: the scheduler is a %s, only FlowMatchEulerDiscreteScheduler (rectified flow) is supported",
+                       json->name, class_name);
+    LK_TRY(read_flow(c, json, error));
+    return lk_json_unused(json, NULL, error);
+}
+
+/* ---- opening ---- */
+
+static likeness_status open_index(lk_model *model, lk_error *error) {
+    lk_json json, scheduler;
+    const char *class_name = NULL;
+    LK_TRY(lk_config_read(&json, model->folder, "model_index.json", error));
+    likeness_status status = read_index(model, &json, &class_name, error);
+    char *folder = lk_path_join(model->folder, "scheduler");
+    if (!folder) status = lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open a model");
+    if (status == LIKENESS_OK) status = lk_config_read(&scheduler, folder, "scheduler_config.json", error);
+    if (status == LIKENESS_OK) {
+        status = read_scheduler(&model->scheduler, &scheduler, class_name, error);
+        lk_json_free(&scheduler);
+    }
+    lk_free(folder);
+    lk_json_free(&json);
+    return status;
+}
+
+typedef enum component { TOKENIZER, TEXT, UNET, VAE } component;
+
+static likeness_status open_component(lk_model *model, component which, const char *name, lk_error *error) {
+    char *folder = lk_path_join(model->folder, name);
+    likeness_status status;
+    if (!folder)
+        status = lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open a model");
+    else if (which == TOKENIZER)
+        status = lk_tokenizer_open(&model->tokenizer, folder, error);
+    else if (which == TEXT)
+        status = lk_clip_text_open(&model->text, folder, model->text_weights, error);
+    else if (which == UNET)
+        status = lk_unet_open(&model->unet, folder, model->unet_weights, error);
+    else
+        status = lk_vae_open(&model->vae, folder, model->encode_weights, model->picture_weights, error);
+    lk_free(folder);
+    return status;
+}
+
+/* What each component expects of the others. */
+static likeness_status check_together(lk_model *model, lk_error *error) {
+    const lk_unet_config *unet = &model->unet.config;
+    const lk_vae_config *vae = &model->vae.config;
+    if (unet->in_channels != vae->latent_channels || unet->out_channels != vae->latent_channels)
+        return lk_fail(error, LIKENESS_UNSUPPORTED,
+                       "%s: the U-Net goes from %d to %d channels, the autoencoder's latents have %d", model->folder,
+                       (int)unet->in_channels, (int)unet->out_channels, (int)vae->latent_channels);
+    for (int i = 0; i < unet->levels; i++)
+        if (unet->context[i] != model->text.config.width)
+            return lk_fail(error, LIKENESS_BAD_FILE,
+                           "%s: the U-Net expects text tokens of width %d, the text encoder makes %d", model->folder,
+                           (int)unet->context[i], (int)model->text.config.width);
+    if (model->tokenizer.count > model->text.config.vocabulary)
+        return lk_fail(error, LIKENESS_BAD_FILE, "%s: the tokenizer has %d entries, the text encoder's table %d",
+                       model->folder, (int)model->tokenizer.count, (int)model->text.config.vocabulary);
+    if (model->size == 0) model->size = unet->sample_size * lk_vae_factor(vae);
+    if (model->size == 0) model->size = vae->sample_size;
+    if (model->size == 0)
+        return lk_fail(error, LIKENESS_BAD_FILE, "%s: no config says how large the model's pictures are",
+                       model->folder);
+    return LIKENESS_OK;
+}
+
+static likeness_status open_all(lk_model *model, const char *folder, bool precise, lk_error *error) {
+    static const char *const names[] = {"tokenizer", "text_encoder", "unet", "vae"};
+    lk_weights **sets[] = {&model->text_weights, &model->unet_weights, &model->picture_weights, &model->encode_weights};
+    LK_TRY(copy_text(&model->folder, folder, error));
+    if (!lk_directory_exists(folder))
+        return lk_fail(error, LIKENESS_IO, "%s: there is no such folder; a model is a folder of diffusers' layout",
+                       folder);
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
+        *sets[i] = lk_weights_create(precise);
+        if (!*sets[i]) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open a model");
+    }
+    LK_TRY(open_index(model, error));
+    for (int i = TOKENIZER; i <= VAE; i++)
+        LK_TRY(open_component(model, (component)i, names[i], error));
+    return check_together(model, error);
+}
+
+likeness_status lk_model_open(lk_model *model, const char *folder, bool precise, lk_error *error) {
+    memset(model, 0, sizeof *model);
+    likeness_status status = open_all(model, folder, precise, error);
+    if (status != LIKENESS_OK) lk_model_close(model);
+    return status;
+}
+
+void lk_model_close(lk_model *model) {
+    lk_weights_destroy(model->text_weights);
+    lk_weights_destroy(model->unet_weights);
+    lk_weights_destroy(model->picture_weights);
+    lk_weights_destroy(model->encode_weights);
+    lk_vae_close(&model->vae);
+    lk_unet_close(&model->unet);
+    lk_clip_text_close(&model->text);
+    lk_tokenizer_close(&model->tokenizer);
+    lk_free(model->folder);
+    lk_free(model->name);
+    lk_free(model->identity_encoder);
+    lk_free(model->judge);
+    memset(model, 0, sizeof *model);
+}
