@@ -33,7 +33,7 @@ void lk_nn_pop(lk_nn *nn) {
     lk_graph_pop_scope(nn->graph);
 }
 
-enum { NAME = 384 };
+enum { NAME = 768 };
 
 /* "<before><path>.<name>" */
 static void full_name(const lk_nn *nn, const char *before, const char *name, char out[NAME]) {
