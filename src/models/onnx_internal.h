@@ -1,0 +1,69 @@
+/* models/onnx_internal.h - what the three files of the ONNX importer share.
+ *
+ *   onnx_graph.c   the file, the walk over its nodes, values, errors, preprocessing
+ *   onnx_fold.c    nodes whose inputs are all known numbers: shape arithmetic, done while building
+ *   onnx_ops.c     everything else: nodes of the graph
+ *
+ * A value of the file is either a number array (known while building) or a value of the graph. */
+#ifndef LK_MODELS_ONNX_INTERNAL_H
+#define LK_MODELS_ONNX_INTERNAL_H
+
+#include "models/onnx_graph.h"
+
+typedef struct onnx_value {
+    const char *name;
+    lk_value value;              /* LK_NO_VALUE for an array */
+    const lk_onnx_tensor *array; /* NULL for a value of the graph */
+} onnx_value;
+
+typedef struct onnx_builder {
+    const lk_onnx_network *network;
+    const lk_onnx_model *file;
+    lk_graph *graph;
+    const lk_onnx_node *node; /* the one being translated */
+    lk_arena arena;           /* arrays made by folding */
+    onnx_value *values;
+    size_t count, capacity;
+    bool *done; /* nodes that an earlier one has swallowed */
+} onnx_builder;
+
+/* All of these name the file and the node. Return false, so that callers can return them. */
+bool onnx_fail(onnx_builder *b, likeness_status status, const char *format, ...) LK_PRINTF(3, 4);
+bool onnx_out_of_memory(onnx_builder *b);
+/* False once anything has failed. */
+bool onnx_fine(const onnx_builder *b);
+
+/* Input i of the node, NULL when it is left out. */
+const onnx_value *onnx_input(const onnx_builder *b, size_t i);
+/* Input i as a value of the graph, an array becoming a weight; fails when it is left out. */
+lk_value onnx_operand(onnx_builder *b, size_t i);
+/* Input i as an array; NULL (and a failure when `required`) when it is left out or not known. */
+const lk_onnx_tensor *onnx_array(onnx_builder *b, size_t i, bool required);
+lk_shape onnx_shape(const onnx_builder *b, lk_value value);
+/* Puts an array into the weight set under the file's name for it with `suffix`, as `shape`. */
+lk_value onnx_weight(onnx_builder *b, const char *name, const char *suffix, lk_weight_role role, lk_shape shape,
+                     int groups, const float *values);
+bool onnx_set_value(onnx_builder *b, size_t output, lk_value value);
+/* The same for the first output of a later node, which is then done. */
+bool onnx_set_later(onnx_builder *b, const lk_onnx_node *node, lk_value value);
+bool onnx_set_array(onnx_builder *b, size_t output, const lk_onnx_tensor *array);
+/* The only node that reads a value which is no output of the file; NULL when there is not exactly one reader. */
+const lk_onnx_node *onnx_only_reader(const onnx_builder *b, const char *name);
+const onnx_value *onnx_find_value(const onnx_builder *b, const char *name);
+
+/* Attributes with defaults; failures are kept by the graph. */
+int64_t onnx_int(onnx_builder *b, const char *name, int64_t otherwise);
+float onnx_float(onnx_builder *b, const char *name, float otherwise);
+const char *onnx_string(onnx_builder *b, const char *name, const char *otherwise);
+const int64_t *onnx_ints(onnx_builder *b, const char *name, size_t *count);
+/* A list of integers that newer opsets give as input i and older ones as an attribute; NULL: neither. */
+const int64_t *onnx_ints_either(onnx_builder *b, size_t i, const char *name, size_t *count);
+/* axis in -rank..rank-1 to 0..rank-1; -1 and a failure outside. */
+int onnx_axis(onnx_builder *b, int64_t axis, int rank);
+
+/* True if the node was folded (or failed); false if it is none that folds. */
+bool onnx_fold(onnx_builder *b);
+/* Translates the node; fails with its name when the operator is unknown. */
+bool onnx_translate(onnx_builder *b);
+
+#endif
