@@ -31,7 +31,7 @@
         if ((expression) != LIKENESS_OK) fail_msg("%s: %s", #expression, (error)->message);                            \
     } while (0)
 
-enum { CASE_MOST = 16 };
+enum { CASE_MOST = 32 };
 
 typedef struct case_value {
     const char *name;
@@ -244,11 +244,15 @@ static inline void case_check_device(model_case *c, double tolerance) {
     lk_plan_destroy(plan);
 }
 
+static inline void case_report(const model_case *c) {
+    printf("%-12s %4d nodes  error %.1e by the reference, %.1e on the device\n", c->name,
+           (int)lk_graph_node_count(c->graph), c->worst_reference, c->worst_device);
+}
+
 static inline void case_check(model_case *c) {
     case_check_reference(c, 2e-6);
     case_check_device(c, 1e-4);
-    printf("%-12s %4d nodes  error %.1e by the reference, %.1e on the device\n", c->name,
-           (int)lk_graph_node_count(c->graph), c->worst_reference, c->worst_device);
+    case_report(c);
 }
 
 static inline void case_end(model_case *c) {

@@ -1,0 +1,103 @@
+/* tests/models/test_onnx_graph.c - ONNX files as graphs: outputs and input gradients against onnxruntime and PyTorch
+ * (fixtures: tests/reference/onnx_networks.py), YuNet, preprocessing, refusals. */
+#include "models/model_test.h"
+
+#include "models/onnx_graph.h"
+
+static void run_network(const char *name, bool precise) {
+    static const char *const names[] = {"output_0", "output_1"}, *const cotangents[] = {"cotangent_0", "cotangent_1"};
+    lk_error error = LK_ERROR_INIT;
+    model_case c;
+    lk_onnx_network network;
+    lk_value outputs[LK_ONNX_MAX_OUTPUTS];
+    char path[600];
+    case_begin(&c, name, precise);
+    snprintf(path, sizeof path, "%s/network.onnx", c.folder);
+    assert_ok(lk_onnx_network_open(&network, path, "net", c.weights, &error), &error);
+    case_graph(&c);
+    lk_value pixels = case_input(&c, "pixels");
+    lk_onnx_network_build(&network, c.graph, &pixels, outputs);
+    assert_ok(lk_graph_status(c.graph, &error), &error);
+    for (size_t i = 0; i < network.file.output_count; i++)
+        case_output(&c, outputs[i], names[i], cotangents[i]);
+    case_gradient(&c, &pixels, (const char *const[]){"gradient"}, 1);
+    /* A folded batch norm makes weights that are rounded to f16 anew; with f32 matrices folding costs nothing. */
+    bool rounds = !precise && strcmp(name, "onnx_residual") == 0;
+    case_check_reference(&c, rounds ? 2e-3 : 2e-6);
+    case_check_device(&c, rounds ? 2e-3 : 1e-4);
+    case_report(&c);
+    case_end(&c);
+    lk_onnx_network_close(&network);
+}
+
+static void test_networks(void **state) {
+    (void)state;
+    for (int precise = 0; precise < 2; precise++) {
+        run_network("onnx_residual", precise);
+        run_network("onnx_classic", precise);
+        run_network("onnx_odd", precise);
+    }
+}
+
+/* ---- YuNet: a real file, not ours to ship ---- */
+
+static void test_yunet(void **state) {
+    (void)state;
+    lk_error error = LK_ERROR_INIT;
+    model_case c;
+    lk_onnx_network network;
+    lk_value outputs[LK_ONNX_MAX_OUTPUTS], gradient;
+    char path[600], text[64];
+    snprintf(path, sizeof path, "%s/../shared/models/face_detection_yunet_2026may.onnx", LIKENESS_SOURCE_DIR);
+    FILE *there = fopen(path, "rb");
+    if (!there) {
+        printf("skipped: ../shared/models/face_detection_yunet_2026may.onnx is not here\n");
+        skip();
+    }
+    fclose(there);
+    case_begin(&c, "onnx_yunet", true);
+    assert_ok(lk_onnx_network_open(&network, path, "yunet", c.weights, &error), &error);
+    case_graph(&c);
+    lk_value pixels = case_input(&c, "pixels");
+    lk_onnx_network_build(&network, c.graph, &pixels, outputs);
+    assert_ok(lk_graph_status(c.graph, &error), &error);
+    static char names[2][12][24];
+    assert_int_equal(network.file.output_count, 12);
+    for (int i = 0; i < 12; i++) {
+        snprintf(names[0][i], sizeof names[0][i], "output_%d", i);
+        snprintf(names[1][i], sizeof names[1][i], "cotangent_%d", i);
+        case_output(&c, outputs[i], names[0][i], names[1][i]);
+    }
+    c.section = lk_graph_gradient(c.graph, outputs, c.cotangent, 12, &pixels, 1, &gradient);
+    assert_ok(lk_graph_status(c.graph, &error), &error);
+    lk_graph_output(c.graph, gradient, "gradient");
+    /* onnxruntime's sigmoid is an approximation: PyTorch in double differs from it by 1.2e-4, too. */
+    case_check_reference(&c, 3e-4);
+    case_check_device(&c, 3e-4);
+    case_report(&c);
+
+    const double *inputs[2 * CASE_MOST];
+    for (int i = 0; i < c.inputs; i++)
+        inputs[i] = c.input[i].values;
+    lk_reference_values *run = lk_graph_run_reference(c.graph, inputs, &error);
+    assert_non_null(run);
+    double *at = case_values(&c.file, "at", 200), *slopes = case_values(&c.file, "differences", 200), found[200];
+    for (int i = 0; i < 200; i++)
+        found[i] = lk_reference_value(run, gradient)[(int)at[i]];
+    double distance = case_distance(found, slopes, 200);
+    snprintf(text, sizeof text, "%.3g", distance);
+    printf("onnx_yunet   gradient at 200 pixels against central differences: %s\n", text);
+    assert_true(distance <= 0.03);
+    lk_reference_values_destroy(run);
+    free(at);
+    free(slopes);
+    case_end(&c);
+    lk_onnx_network_close(&network);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_networks), cmocka_unit_test(test_yunet)};
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    if (case_device()) lk_device_close(case_device());
+    return failed;
+}
