@@ -1,8 +1,9 @@
-/* models/onnx_internal.h - what the three files of the ONNX importer share.
+/* models/onnx_internal.h - what the four files of the ONNX importer share.
  *
  *   onnx_graph.c   the file, the walk over its nodes, values, errors, preprocessing
  *   onnx_fold.c    nodes whose inputs are all known numbers: shape arithmetic, done while building
- *   onnx_ops.c     everything else: nodes of the graph
+ *   onnx_move.c    reshape, cut, join, pad, resize: nodes of the graph
+ *   onnx_ops.c     everything else
  *
  * A value of the file is either a number array (known while building) or a value of the graph. */
 #ifndef LK_MODELS_ONNX_INTERNAL_H
@@ -65,5 +66,10 @@ int onnx_axis(onnx_builder *b, int64_t axis, int rank);
 bool onnx_fold(onnx_builder *b);
 /* Translates the node; fails with its name when the operator is unknown. */
 bool onnx_translate(onnx_builder *b);
+
+/* The part of it that moves numbers about; *known: the operator is one of these. */
+bool onnx_translate_movement(onnx_builder *b, bool *known);
+/* Broadcasting pairs axes from the last one; ranks are made equal first, so that channels stay channels. */
+lk_value onnx_raise(onnx_builder *b, lk_value x, int rank);
 
 #endif

@@ -39,6 +39,83 @@ static void test_networks(void **state) {
     }
 }
 
+/* ---- preprocessing ---- */
+
+static void test_preprocessing(void **state) {
+    (void)state;
+    lk_error error = LK_ERROR_INIT;
+    model_case c;
+    lk_onnx_network network;
+    char path[600];
+    case_begin(&c, "onnx_preprocessing", false);
+    snprintf(path, sizeof path, "%s/network.onnx", c.folder);
+    assert_ok(lk_onnx_network_open(&network, path, "net", c.weights, &error), &error);
+    const lk_onnx_preprocessing *p = &network.preprocessing;
+    assert_true(p->height == 9 && p->width == 12 && p->bgr && p->has_threshold && p->threshold == 0.37);
+    case_graph(&c);
+    lk_value picture = case_input(&c, "picture");
+    case_output(&c, lk_onnx_embed(&network, c.graph, picture), "output_0", "cotangent_0");
+    case_gradient(&c, &picture, (const char *const[]){"gradient"}, 1);
+    case_check(&c);
+    case_end(&c);
+    lk_onnx_network_close(&network);
+}
+
+/* ---- refusals ---- */
+
+/* The file of a fixture with every `from` replaced by `to` (as long), opened and built on [2,3,21,17]. */
+static void refuse(const char *from, const char *to, likeness_status wanted, const char *word, const char *other) {
+    lk_error error = LK_ERROR_INIT;
+    char path[600];
+    FILE *f;
+    lk_onnx_network network;
+    lk_value outputs[LK_ONNX_MAX_OUTPUTS];
+    uint8_t data[65536];
+    int64_t live = lk_memory_live();
+    snprintf(path, sizeof path, "%s/tests/data/models/onnx_classic/network.onnx", LIKENESS_SOURCE_DIR);
+    f = fopen(path, "rb");
+    assert_non_null(f);
+    size_t size = fread(data, 1, sizeof data, f), length = strlen(from);
+    fclose(f);
+    bool found = false;
+    assert_int_equal(length, strlen(to));
+    for (size_t i = 0; i + length <= size; i++)
+        if (memcmp(data + i, from, length) == 0) {
+            memcpy(data + i, to, length);
+            found = true;
+        }
+    if (!found) fail_msg("'%s' does not occur", from);
+    lk_weights *weights = lk_weights_create(false);
+    memset(&network, 0, sizeof network);
+    likeness_status status = lk_onnx_parse(&network.file, "a file.onnx", data, size, &error);
+    if (status == LIKENESS_OK) {
+        network.weights = weights;
+        network.label = lk_strdup("net");
+        lk_graph *graph = lk_graph_create(weights, &error);
+        lk_value pixels = lk_graph_input(graph, "pixels", lk_shape4(2, 3, 21, 17), LK_F32);
+        lk_onnx_network_build(&network, graph, &pixels, outputs);
+        status = lk_graph_status(graph, &error);
+        lk_graph_destroy(graph);
+        lk_weights_destroy(weights);
+        weights = NULL;
+        lk_onnx_network_close(&network);
+    }
+    lk_weights_destroy(weights);
+    if (status != wanted || !strstr(error.message, word) || !strstr(error.message, other))
+        fail_msg("%s -> %s: status %d, message '%s'", from, to, (int)status, error.message);
+    assert_int_equal(lk_memory_live(), live);
+}
+
+static void test_refusals(void **state) {
+    (void)state;
+    const likeness_status no = LIKENESS_UNSUPPORTED;
+    refuse("LeakyRelu", "LeakyElus", no, "LeakyElus", "a file.onnx");
+    refuse("Tanh", "Sinh", no, "Sinh", "opset 11");
+    refuse("dilations", "delations", no, "delations", "Conv");
+    refuse("alpha", "alpho", no, "alpho", "LeakyRelu");
+    refuse("auto_pad", "auto_pud", no, "auto_pud", "Conv");
+}
+
 /* ---- YuNet: a real file, not ours to ship ---- */
 
 static void test_yunet(void **state) {
@@ -96,7 +173,8 @@ static void test_yunet(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_networks), cmocka_unit_test(test_yunet)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_networks), cmocka_unit_test(test_preprocessing),
+                                       cmocka_unit_test(test_refusals), cmocka_unit_test(test_yunet)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     if (case_device()) lk_device_close(case_device());
     return failed;

@@ -193,6 +193,23 @@ def odd():
     n.finish('odd', [x, r], {'likeness.mean': '0.1, 0.2 0.3', 'likeness.std': '0.5'})
 
 
+def preprocessing():
+    """What the metadata ask for: sizes of the input, channels, mean, std; the network itself only flattens."""
+    torch.manual_seed(14)
+    picture = torch.rand(2, 3, 14, 10, dtype=torch.float64).half().double().requires_grad_(True)
+    mean, std = torch.tensor([0.4, 0.5, 0.6]).double(), torch.tensor([0.25, 0.2, 0.3]).double()
+    x = F.interpolate(picture, (9, 12), mode='bilinear', antialias=True, align_corners=False).flip(1)
+    x = (x - mean[:, None, None]) / std[:, None, None]
+    n = Net(17, x.detach())
+    y = n.add('Flatten', ['pixels'], n.value['pixels'].flatten(1), axis=1)
+    n.finish('preprocessing', [y], {'likeness.channels': 'BGR', 'likeness.mean': '0.4,0.5,0.6',
+                                    'likeness.std': '0.25,0.2,0.3', 'likeness.embedding': y, 'likeness.threshold': '0.37'})
+    y, v = x.flatten(1), half(2, 3 * 9 * 12)
+    gradient, = torch.autograd.grad((y * v).sum(), picture)
+    save_file(dict(picture=picture.detach().half(), output_0=y.detach().float(), cotangent_0=v.half(),
+                   gradient=gradient.float()), os.path.join(DATA, 'onnx_preprocessing', 'case.safetensors'))
+
+
 def yunet(path):
     session = onnxruntime.InferenceSession(path)
     outputs = [o.name for o in session.get_outputs()]
@@ -228,5 +245,6 @@ if __name__ == '__main__':
     residual()
     classic()
     odd()
+    preprocessing()
     if len(sys.argv) > 1:
         yunet(sys.argv[1])
