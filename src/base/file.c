@@ -36,8 +36,8 @@ static likeness_status open_regular(const char *path, int *descriptor, uint64_t 
 }
 
 likeness_status lk_file_read(const char *path, size_t limit, uint8_t **data, size_t *size, lk_error *error) {
-    int fd;
-    uint64_t length;
+    int fd = -1;
+    uint64_t length = 0;
     *data = NULL;
     *size = 0;
     LK_TRY(open_regular(path, &fd, &length, error));
@@ -73,8 +73,8 @@ likeness_status lk_file_read(const char *path, size_t limit, uint8_t **data, siz
 }
 
 likeness_status lk_file_map(const char *path, lk_mapping *mapping, lk_error *error) {
-    int fd;
-    uint64_t length;
+    int fd = -1;
+    uint64_t length = 0;
     mapping->data = NULL;
     mapping->size = 0;
     LK_TRY(open_regular(path, &fd, &length, error));

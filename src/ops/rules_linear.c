@@ -28,7 +28,7 @@ static likeness_status lk_linear_epilogue(const lk_op_call *call, int32_t output
 }
 
 static likeness_status lk_matmul_shape(lk_op_call *call, lk_error *error) {
-    int32_t outputs, inputs;
+    int32_t outputs = 0, inputs = 0;
     LK_TRY(lk_matmul_weight(call, error, &outputs, &inputs));
     LK_TRY(lk_rule_expect_rank(call, 0, "x", 1, LK_MAX_RANK, error));
     const lk_shape *x = &call->input[0].shape;
@@ -42,7 +42,7 @@ static likeness_status lk_matmul_shape(lk_op_call *call, lk_error *error) {
 }
 
 static likeness_status lk_matmul_dx_shape(lk_op_call *call, lk_error *error) {
-    int32_t outputs, inputs;
+    int32_t outputs = 0, inputs = 0;
     LK_TRY(lk_matmul_weight(call, error, &outputs, &inputs));
     LK_TRY(lk_rule_expect_rank(call, 0, "dy", 1, LK_MAX_RANK, error));
     const lk_shape *dy = &call->input[0].shape;
