@@ -2,6 +2,8 @@
  * (fixtures: tests/reference/onnx_networks.py), YuNet, preprocessing, refusals. */
 #include "models/model_test.h"
 
+#include "base/file.h"
+#include "base/time.h"
 #include "models/onnx_graph.h"
 
 static void run_network(const char *name, bool precise) {
@@ -63,20 +65,47 @@ static void test_preprocessing(void **state) {
 
 /* ---- refusals ---- */
 
-/* The file of a fixture with every `from` replaced by `to` (as long), opened and built on [2,3,21,17]. */
-static void refuse(const char *from, const char *to, likeness_status wanted, const char *word, const char *other) {
+static uint8_t *network_bytes(const char *name, size_t *size) {
     lk_error error = LK_ERROR_INIT;
     char path[600];
-    FILE *f;
+    uint8_t *data;
+    snprintf(path, sizeof path, "%s/tests/data/models/%s/network.onnx", LIKENESS_SOURCE_DIR, name);
+    assert_ok(lk_file_read(path, 1 << 20, &data, size, &error), &error);
+    return data;
+}
+
+/* Parses and builds on a picture of this shape, with its gradient. */
+static likeness_status build_bytes(const uint8_t *data, size_t size, lk_shape shape, lk_error *error) {
     lk_onnx_network network;
-    lk_value outputs[LK_ONNX_MAX_OUTPUTS];
-    uint8_t data[65536];
+    lk_value outputs[LK_ONNX_MAX_OUTPUTS], cotangent, gradient;
+    memset(&network, 0, sizeof network);
+    LK_TRY(lk_onnx_parse(&network.file, "a file.onnx", data, size, error));
+    network.weights = lk_weights_create(false);
+    network.label = lk_strdup("net");
+    lk_graph *graph = network.weights && network.label ? lk_graph_create(network.weights, error) : NULL;
+    likeness_status status = graph ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory");
+    if (graph && network.file.input_count == 1 && network.file.output_count > 0) {
+        lk_value pixels = lk_graph_input(graph, "pixels", shape, LK_F32);
+        lk_onnx_network_build(&network, graph, &pixels, outputs);
+        status = lk_graph_status(graph, error);
+        if (status == LIKENESS_OK) {
+            cotangent = lk_graph_input(graph, "cotangent", lk_graph_shape(graph, outputs[0]), LK_F32);
+            lk_graph_gradient(graph, outputs, &cotangent, 1, &pixels, 1, &gradient);
+            status = lk_graph_status(graph, error);
+        }
+    }
+    lk_graph_destroy(graph);
+    lk_weights_destroy(network.weights);
+    lk_onnx_network_close(&network);
+    return status;
+}
+
+/* One fixture with every `from` replaced by `to`, as long. */
+static void refuse(const char *from, const char *to, likeness_status wanted, const char *word, const char *other) {
+    lk_error error = LK_ERROR_INIT;
     int64_t live = lk_memory_live();
-    snprintf(path, sizeof path, "%s/tests/data/models/onnx_classic/network.onnx", LIKENESS_SOURCE_DIR);
-    f = fopen(path, "rb");
-    assert_non_null(f);
-    size_t size = fread(data, 1, sizeof data, f), length = strlen(from);
-    fclose(f);
+    size_t size, length = strlen(from);
+    uint8_t *data = network_bytes("onnx_classic", &size);
     bool found = false;
     assert_int_equal(length, strlen(to));
     for (size_t i = 0; i + length <= size; i++)
@@ -85,24 +114,10 @@ static void refuse(const char *from, const char *to, likeness_status wanted, con
             found = true;
         }
     if (!found) fail_msg("'%s' does not occur", from);
-    lk_weights *weights = lk_weights_create(false);
-    memset(&network, 0, sizeof network);
-    likeness_status status = lk_onnx_parse(&network.file, "a file.onnx", data, size, &error);
-    if (status == LIKENESS_OK) {
-        network.weights = weights;
-        network.label = lk_strdup("net");
-        lk_graph *graph = lk_graph_create(weights, &error);
-        lk_value pixels = lk_graph_input(graph, "pixels", lk_shape4(2, 3, 21, 17), LK_F32);
-        lk_onnx_network_build(&network, graph, &pixels, outputs);
-        status = lk_graph_status(graph, &error);
-        lk_graph_destroy(graph);
-        lk_weights_destroy(weights);
-        weights = NULL;
-        lk_onnx_network_close(&network);
-    }
-    lk_weights_destroy(weights);
+    likeness_status status = build_bytes(data, size, lk_shape4(2, 3, 21, 17), &error);
     if (status != wanted || !strstr(error.message, word) || !strstr(error.message, other))
         fail_msg("%s -> %s: status %d, message '%s'", from, to, (int)status, error.message);
+    lk_free(data);
     assert_int_equal(lk_memory_live(), live);
 }
 
@@ -114,6 +129,63 @@ static void test_refusals(void **state) {
     refuse("dilations", "delations", no, "delations", "Conv");
     refuse("alpha", "alpho", no, "alpho", "LeakyRelu");
     refuse("auto_pad", "auto_pud", no, "auto_pud", "Conv");
+}
+
+/* Every allocation of parsing and building fails once: a message, no leak. */
+static void test_memory(void **state) {
+    (void)state;
+    size_t size;
+    uint8_t *data = network_bytes("onnx_classic", &size);
+    int64_t live = lk_memory_live(), n = 0;
+    for (;; n++) {
+        lk_error error = LK_ERROR_INIT;
+        lk_memory_fail_after(n);
+        likeness_status status = build_bytes(data, size, lk_shape4(2, 3, 21, 17), &error);
+        lk_memory_fail_after(-1);
+        if (lk_memory_live() != live) fail_msg("allocation %lld leaked", (long long)n);
+        if (status == LIKENESS_OK) break;
+        if (status != LIKENESS_OUT_OF_MEMORY)
+            fail_msg("allocation %lld: status %d, '%s'", (long long)n, (int)status, error.message);
+    }
+    assert_true(n > 50);
+    lk_free(data);
+}
+
+/* Files with a few bytes changed: refused with a message or built, never a crash, never a leak. Seconds:
+ * LIKENESS_FUZZ_SECONDS, else 2. */
+static void test_fuzz(void **state) {
+    (void)state;
+    static const char *const names[] = {"onnx_classic", "onnx_odd", "onnx_residual"};
+    const lk_shape shapes[] = {lk_shape4(2, 3, 21, 17), lk_shape4(2, 3, 14, 18), lk_shape4(1, 3, 24, 20)};
+    const char *wish = getenv("LIKENESS_FUZZ_SECONDS");
+    double end = lk_time_seconds() + (wish ? atof(wish) : 2);
+    uint64_t random = 88172645463325252u;
+    int tried = 0, built = 0;
+    uint8_t *original[3], *copy = malloc(1 << 20);
+    size_t size[3];
+    assert_non_null(copy);
+    for (int i = 0; i < 3; i++)
+        original[i] = network_bytes(names[i], &size[i]);
+    int64_t live = lk_memory_live();
+    while (lk_time_seconds() < end) {
+        lk_error error = LK_ERROR_INIT;
+        int which = tried % 3;
+        memcpy(copy, original[which], size[which]);
+        for (int k = 0; k < 1 + tried / 3 % 4; k++) {
+            random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+            copy[(random >> 20) % size[which]] = (uint8_t)(random >> 8);
+        }
+        likeness_status status = build_bytes(copy, size[which], shapes[which], &error);
+        built += status == LIKENESS_OK;
+        if (status != LIKENESS_OK && error.message[0] == 0) fail_msg("a refusal without a message");
+        if (lk_memory_live() != live) fail_msg("file %d leaked", tried);
+        tried++;
+    }
+    printf("%d changed files, %d of them could be built\n", tried, built);
+    assert_true(tried > 10 && built < tried);
+    for (int i = 0; i < 3; i++)
+        lk_free(original[i]);
+    free(copy);
 }
 
 /* ---- YuNet: a real file, not ours to ship ---- */
@@ -174,7 +246,8 @@ static void test_yunet(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_networks), cmocka_unit_test(test_preprocessing),
-                                       cmocka_unit_test(test_refusals), cmocka_unit_test(test_yunet)};
+                                       cmocka_unit_test(test_refusals), cmocka_unit_test(test_memory),
+                                       cmocka_unit_test(test_fuzz),     cmocka_unit_test(test_yunet)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     if (case_device()) lk_device_close(case_device());
     return failed;
