@@ -1,6 +1,7 @@
 /* ops/attention.c - ATTENTION, ATTENTION_DQ, ATTENTION_DKV: always one command.
  *
  *   flat    CPU drivers with 8 lanes: one subgroup owns a tile of rows of one head (shaders/attention/flat.comp)
+ *   tiled   GPUs: a thread a row, the other side in shared memory (tiled.comp)
  *   plain   any device: one thread for 16 result channels of a row of one head
  *
  * Rows are queries, keys for dk and dv. A head wider than a tile's channels is done in chunks that repeat the products.
@@ -89,24 +90,27 @@ static void lk_attention_ranges(const lk_dispatch *dispatch, lk_command *command
 /* The kernels of one op. A flat tile has 2 (forward only), 4 or 8 subgroups of channels; the fewer, the more keys a
  * step. */
 typedef struct lk_attention_kernels {
-    lk_shader plain, slim, narrow, wide;
+    lk_shader plain, tiled, slim, narrow, wide;
     int32_t least; /* subgroups of channels of the smallest flat tile */
     int32_t rows;  /* of a flat tile */
 } lk_attention_kernels;
 
 static const lk_attention_kernels lk_attention_forward = {LK_SHADER_ATTENTION_PLAIN,
+                                                          LK_SHADER_ATTENTION_TILED,
                                                           LK_SHADER_ATTENTION_FLAT_SLIM,
                                                           LK_SHADER_ATTENTION_FLAT_NARROW,
                                                           LK_SHADER_ATTENTION_FLAT_WIDE,
                                                           2,
                                                           16};
 static const lk_attention_kernels lk_attention_dq = {LK_SHADER_ATTENTION_DQ_PLAIN,
+                                                     LK_SHADER_ATTENTION_DQ_TILED,
                                                      LK_SHADER_COUNT,
                                                      LK_SHADER_ATTENTION_DQ_FLAT_NARROW,
                                                      LK_SHADER_ATTENTION_DQ_FLAT_WIDE,
                                                      4,
                                                      16};
 static const lk_attention_kernels lk_attention_dkv = {LK_SHADER_ATTENTION_DKV_PLAIN,
+                                                      LK_SHADER_ATTENTION_DKV_TILED,
                                                       LK_SHADER_COUNT,
                                                       LK_SHADER_ATTENTION_DKV_FLAT_NARROW,
                                                       LK_SHADER_ATTENTION_DKV_FLAT_WIDE,
@@ -119,10 +123,31 @@ static const lk_attention_kernels *lk_attention_kernels_of(lk_op op) {
                                       : &lk_attention_dkv;
 }
 
-/* With more than 16 lanes the unrolled kernels grow out of proportion. */
-static bool lk_attention_flat_runs(const lk_caps *caps) {
-    return caps->is_cpu && caps->subgroup_basic && caps->subgroup_ballot && caps->subgroup_arithmetic &&
-           caps->subgroup_size >= 8 && caps->subgroup_size <= 16;
+typedef enum lk_attention_kernel { LK_ATTENTION_FLAT, LK_ATTENTION_TILED, LK_ATTENTION_PLAIN } lk_attention_kernel;
+
+/* Kernels that this device can run, the best first; returns how many. With more than 16 lanes the flat kernels'
+ * unrolled code grows out of proportion; SwiftShader (4 lanes) compiles no unrolled kernel in reasonable time. */
+static int32_t lk_attention_kernel_list(const lk_caps *caps, lk_attention_kernel list[3]) {
+    int32_t count = 0;
+    bool flat = caps->is_cpu && caps->subgroup_basic && caps->subgroup_ballot && caps->subgroup_arithmetic &&
+                caps->subgroup_size >= 8 && caps->subgroup_size <= 16;
+    bool tiled = caps->subgroup_size >= 8;
+    if (flat) list[count++] = LK_ATTENTION_FLAT;
+    if (tiled && !caps->is_cpu) list[count++] = LK_ATTENTION_TILED;
+    list[count++] = LK_ATTENTION_PLAIN;
+    if (tiled && caps->is_cpu) list[count++] = LK_ATTENTION_TILED;
+    return count;
+}
+
+static lk_command lk_attention_tiled(const lk_attention_kernels *kernels, struct lk_push_attention *push,
+                                     int32_t samples, int32_t rows) {
+    push->chunks = lk_chunks(push->width, 32) + lk_chunks(push->extra, 32);
+    push->row_tiles = lk_chunks(rows, LK_ATTENTION_THREADS);
+    lk_command command = lk_command_make(kernels->tiled);
+    lk_command_spec(&command, 0, LK_ATTENTION_THREADS);
+    lk_command_spec(&command, 1, (push->flags & 4) != 0);
+    command.groups = (uint64_t)samples * (uint64_t)push->heads * (uint64_t)push->chunks * (uint64_t)push->row_tiles;
+    return command;
 }
 
 static lk_command lk_attention_flat(const lk_attention_kernels *kernels, struct lk_push_attention *push,
@@ -158,19 +183,20 @@ static lk_command lk_attention_plain(const lk_attention_kernels *kernels, struct
 likeness_status lk_dispatch_attention(const lk_dispatch *dispatch, lk_error *error) {
     const lk_op_call *call = dispatch->call;
     const lk_caps *caps = lk_device_caps(dispatch->device);
-    int32_t variants = lk_variants_attention(call, dispatch->device);
-    if (dispatch->variant > variants)
+    lk_attention_kernel list[3];
+    int32_t count = lk_attention_kernel_list(caps, list), chosen = dispatch->variant > 0 ? dispatch->variant - 1 : 0;
+    if (chosen >= count)
         return lk_fail(error, LIKENESS_UNSUPPORTED, "%s has %d variants on this device, not %d", lk_op_name(call->op),
-                       (int)variants, (int)dispatch->variant);
+                       (int)count, (int)dispatch->variant);
     LK_TRY(lk_light_check(dispatch, error));
     /* Threads of the plain kernel are counted with 32 bits; they are fewer than the elements of the result. */
     struct lk_push_attention push = lk_attention_push(dispatch);
     int32_t samples = call->input[0].shape.dim[0];
     int32_t rows = call->op == LK_OP_ATTENTION_DKV ? push.keys : push.queries;
     const lk_attention_kernels *kernels = lk_attention_kernels_of(call->op);
-    lk_command command = lk_attention_flat_runs(caps) && dispatch->variant <= 1
-                             ? lk_attention_flat(kernels, &push, samples, rows, caps)
-                             : lk_attention_plain(kernels, &push, samples, rows);
+    lk_command command = list[chosen] == LK_ATTENTION_FLAT    ? lk_attention_flat(kernels, &push, samples, rows, caps)
+                         : list[chosen] == LK_ATTENTION_TILED ? lk_attention_tiled(kernels, &push, samples, rows)
+                                                              : lk_attention_plain(kernels, &push, samples, rows);
     lk_command_push(&command, &push, sizeof push);
     lk_attention_ranges(dispatch, &command);
     command.label = dispatch->label;
@@ -182,5 +208,6 @@ likeness_status lk_dispatch_attention(const lk_dispatch *dispatch, lk_error *err
 
 int32_t lk_variants_attention(const lk_op_call *call, const lk_device *device) {
     (void)call;
-    return lk_attention_flat_runs(lk_device_caps(device)) ? 2 : 1;
+    lk_attention_kernel list[3];
+    return lk_attention_kernel_list(lk_device_caps(device), list);
 }

@@ -1,6 +1,7 @@
 /* ops/table.c - joins rules (ops/rules.h, no GPU) and dispatch (ops/dispatch.h) into the rows of the op table. */
 #include "ops/table.h"
 
+#include "gpu/stream.h"
 #include "ops/dispatch.h"
 #include "ops/rules.h"
 
@@ -37,4 +38,38 @@ const lk_op_row *lk_op_row_of(lk_op op) {
         seen = atomic_load_explicit(&state, memory_order_acquire);
     }
     return &lk_op_rows[op];
+}
+
+/* ---- mutation check ---- */
+
+static lk_mutation lk_mutations[LK_OP_COUNT];
+
+static likeness_status lk_spoil(const lk_dispatch *d, const lk_operand *result, lk_mutation mutation, lk_error *error) {
+    if (mutation == LK_MUTATION_LAST_ROW) {
+        const uint64_t row = (uint64_t)lk_shape_ld(&result->tensor.shape) * lk_dtype_bytes(result->tensor.dtype);
+        const uint64_t rows = (uint64_t)lk_shape_rows(&result->tensor.shape);
+        return lk_record_fill(d->recording, lk_ref_slice(result->ref, (rows - 1) * row, row), 0, error);
+    }
+    lk_op_call call = {.op = LK_OP_UNARY, .attributes = lk_attributes_zero(), .input_count = 1, .output_count = 1};
+    call.attributes.unary.kind = LK_UNARY_AFFINE;
+    call.attributes.unary.a = 1.01f;
+    call.has_input[0] = call.has_output[0] = true;
+    call.input[0] = call.output[0] = result->tensor;
+    lk_dispatch scale = {.device = d->device, .recording = d->recording, .call = &call, .label = d->label};
+    scale.input[0] = scale.output[0] = *result; /* in place: each element is read and written by one thread */
+    return lk_dispatch_of(LK_OP_UNARY)(&scale, error);
+}
+
+static likeness_status lk_dispatch_mutated(const lk_dispatch *d, lk_error *error) {
+    LK_TRY(lk_dispatch_of(d->call->op)(d, error));
+    for (int i = 0; i < d->call->output_count; i++) {
+        if (d->call->has_output[i]) LK_TRY(lk_spoil(d, &d->output[i], lk_mutations[d->call->op], error));
+    }
+    return LIKENESS_OK;
+}
+
+void lk_op_mutate(lk_op op, lk_mutation mutation) {
+    lk_op_row_of(op); /* filled */
+    lk_mutations[op] = mutation;
+    lk_op_rows[op].dispatch = mutation == LK_MUTATION_NONE ? lk_dispatch_of(op) : lk_dispatch_mutated;
 }

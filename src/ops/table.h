@@ -78,6 +78,15 @@ typedef struct lk_op_row {
 /* Never NULL; a row may lack gradient (not differentiable). */
 const lk_op_row *lk_op_row_of(lk_op op);
 
+/* For the mutation check only: from now on every dispatch of this op is followed by commands that spoil its results. A test
+ * must notice. Not thread-safe; what was recorded before keeps its behaviour. */
+typedef enum lk_mutation {
+    LK_MUTATION_NONE,
+    LK_MUTATION_SCALE,   /* times 1.01 */
+    LK_MUTATION_LAST_ROW /* the last row becomes zero */
+} lk_mutation;
+void lk_op_mutate(lk_op op, lk_mutation mutation);
+
 /* The three parts of a row, implemented in different files: rules.c has shape, gradient and cost (needs no GPU); family
  * files have scratch_bytes, dispatch and variants. table.c joins them. */
 

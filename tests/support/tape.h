@@ -21,6 +21,7 @@ typedef struct tape {
     tape_node *nodes;
     int32_t value_count, node_count, value_room, node_room;
     bool round; /* every computed value is rounded to f32, as a device would store it */
+    bool blank; /* nothing is computed: values stay zero */
     lk_error error;
 } tape;
 

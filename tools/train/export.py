@@ -12,6 +12,7 @@ import shutil
 
 import torch
 from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
 
 import autoencoder
 import data
@@ -55,6 +56,8 @@ def main():
         guidance = state.get('guidance', guidance)
     unet.half().save_pretrained(os.path.join(args.out, 'unet'))
     text.half().save_pretrained(os.path.join(args.out, 'text_encoder'))
+    weights = os.path.join(args.out, 'text_encoder', 'model.safetensors')          # the names every other CLIP file has
+    save_file({'text_model.' + k.removeprefix('text_model.'): v for k, v in load_file(weights).items()}, weights, {'format': 'pt'})
 
     put_json(os.path.join(args.out, 'scheduler', 'scheduler_config.json'), SCHEDULER)
     put_json(os.path.join(args.out, 'model_index.json'), {
