@@ -80,8 +80,12 @@ static likeness_status backward(guidance_state *state, lk_error *error) {
     for (int k = p->segments; k >= 1; k--)
         LK_TRY(p->segment_vjp(p->user, k, row(state, state->z, k - 1), row(state, state->gradient, k),
                               row(state, state->gradient, k - 1), error));
-    for (int k = 0; k <= p->segments; k++)
+    for (int k = 0; k <= p->segments; k++) {
         state->norm[k] = norm_of(row(state, state->gradient, k), p->dimension);
+        if (!isfinite(state->norm[k]))
+            return lk_fail(error, LIKENESS_NON_FINITE,
+                           "the guidance gradient at boundary %d of %d is not a number; try --precise", k, p->segments);
+    }
     return LIKENESS_OK;
 }
 
