@@ -2,12 +2,12 @@
  *
  * File pipelines-<device key>.bin in the cache folder:
  *
- *     "LKPIPE01" | uuid[16] | vendor u32 | device u32 | driver version u32 | 0 u32 | bytes u64 | FNV-1a u64 | driver's
- * data
+ *     "LKPIPE01" | uuid[16] | vendor u32 | device u32 | driver version u32 | 0 u32 | bytes u64 | FNV-1a u64 | data
  *
- * little-endian as the machine is (a foreign file fails the comparison). Anything wrong with a file, a cut or changed
- * one, one of another driver or a folder that cannot be read or written, means starting without it; it is never an
- * error. */
+ * little-endian as the machine is (a foreign file fails the comparison); data is the driver's own. Anything wrong with
+ * a file, a cut or changed one, one of another driver or a folder that cannot be read or written, means starting
+ * without it; it is never an error. Processes may write at the same time: a file appears whole or not at all, and who
+ * comes second joins what the first one left to its own. */
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/memory.h"
@@ -17,6 +17,7 @@
 #include <string.h>
 
 #define CACHE_LIMIT ((size_t)256 << 20)
+#define DRIVER_HEADER 32 /* VkPipelineCacheHeaderVersionOne */
 
 typedef struct lk_cache_header {
     char magic[8];
@@ -44,68 +45,91 @@ static char *cache_path(const lk_device *device) {
     return lk_path_join(device->cache_folder, name);
 }
 
-/* The driver's own part of the file, or NULL. *file is what to free. */
-static const uint8_t *load(const lk_device *device, uint8_t **file, size_t *bytes) {
-    *file = NULL;
-    *bytes = 0;
+/* A cache file in memory. data: the driver's part, NULL where there is nothing to give back to the driver. */
+typedef struct lk_cache_file {
+    uint8_t *file; /* to free */
+    const uint8_t *data;
+    size_t bytes;
+    uint64_t hash; /* of a sound file's data, 0 without one */
+} lk_cache_file;
+
+static lk_cache_file load(const lk_device *device) {
+    lk_cache_file found = {0};
     char *path = cache_path(device);
-    if (!path) return NULL;
+    if (!path) return found;
     size_t size = 0;
     lk_error ignored = LK_ERROR_INIT;
-    bool read = lk_file_exists(path) && lk_file_read(path, CACHE_LIMIT, file, &size, &ignored) == LIKENESS_OK;
+    bool read = lk_file_exists(path) && lk_file_read(path, CACHE_LIMIT, &found.file, &size, &ignored) == LIKENESS_OK;
     lk_free(path);
     lk_cache_header header;
-    if (!read || size < sizeof header) return NULL;
-    memcpy(&header, *file, sizeof header);
-    const uint8_t *data = *file + sizeof header;
+    if (!read || size < sizeof header) return found;
+    memcpy(&header, found.file, sizeof header);
+    const uint8_t *data = found.file + sizeof header;
     lk_cache_header expected = header_for(device, data, size - sizeof header);
-    if (memcmp(&header, &expected, sizeof header) != 0) return NULL;
+    if (memcmp(&header, &expected, sizeof header) != 0) return found;
     /* The driver's header (VkPipelineCacheHeaderVersionOne) as well: some drivers trust it too much. */
     uint32_t words[4];
-    if (header.bytes < 32) return NULL;
+    if (header.bytes < DRIVER_HEADER) return found;
     memcpy(words, data, sizeof words);
-    if (words[0] < 32 || words[1] != VK_PIPELINE_CACHE_HEADER_VERSION_ONE || words[2] != header.vendor ||
+    if (words[0] < DRIVER_HEADER || words[1] != VK_PIPELINE_CACHE_HEADER_VERSION_ONE || words[2] != header.vendor ||
         words[3] != header.device || memcmp(data + 16, header.uuid, 16) != 0)
-        return NULL;
-    *bytes = header.bytes;
-    return data;
+        return found;
+    found.hash = header.hash;
+    /* A header alone holds no pipeline (CPU drivers keep none); one such driver would hand it back doubled. */
+    if (header.bytes == DRIVER_HEADER) return found;
+    found.data = data;
+    found.bytes = header.bytes;
+    return found;
+}
+
+static VkResult create_cache(lk_device *device, const lk_cache_file *from, VkPipelineCache *cache) {
+    VkPipelineCacheCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
+                                      .initialDataSize = from ? from->bytes : 0,
+                                      .pInitialData = from ? from->data : NULL};
+    VkResult result = LK_VK(vkCreatePipelineCache(device->handle, &info, NULL, cache));
+    if (result != VK_SUCCESS) *cache = VK_NULL_HANDLE;
+    return result;
 }
 
 likeness_status lk_cache_open(lk_device *device, lk_error *error) {
-    uint8_t *file = NULL;
-    size_t bytes = 0;
-    const uint8_t *data = load(device, &file, &bytes);
-    VkPipelineCacheCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
-                                      .initialDataSize = data ? bytes : 0,
-                                      .pInitialData = data};
-    VkResult result = LK_VK(vkCreatePipelineCache(device->handle, &info, NULL, &device->cache));
-    if (result != VK_SUCCESS && data) {
-        info.initialDataSize = 0;
-        info.pInitialData = NULL;
-        result = LK_VK(vkCreatePipelineCache(device->handle, &info, NULL, &device->cache));
-    }
-    lk_free(file);
-    if (result != VK_SUCCESS) {
-        device->cache = VK_NULL_HANDLE;
-        return lk_vk_fail(device, result, "creating the pipeline cache", error);
-    }
+    lk_cache_file found = load(device);
+    VkResult result = create_cache(device, &found, &device->cache);
+    if (result != VK_SUCCESS && found.data) result = create_cache(device, NULL, &device->cache);
+    device->cache_hash = found.hash;
+    lk_free(found.file);
+    if (result != VK_SUCCESS) return lk_vk_fail(device, result, "creating the pipeline cache", error);
     return LIKENESS_OK;
 }
 
+/* Another process wrote while this one ran: its pipelines join ours. The hash of what lies on disk now. */
+static uint64_t join_newer(lk_device *device) {
+    lk_cache_file found = load(device);
+    VkPipelineCache other = VK_NULL_HANDLE;
+    if (found.data && found.hash != device->cache_hash && create_cache(device, &found, &other) == VK_SUCCESS) {
+        VkResult ignored = LK_VK(vkMergePipelineCaches(device->handle, device->cache, 1, &other));
+        (void)ignored; /* ours alone is fine too */
+        vkDestroyPipelineCache(device->handle, other, NULL);
+    }
+    lk_free(found.file);
+    return found.hash;
+}
+
 static void save(lk_device *device) {
+    uint64_t on_disk = join_newer(device);
     size_t bytes = 0;
-    if (vkGetPipelineCacheData(device->handle, device->cache, &bytes, NULL) != VK_SUCCESS || bytes == 0 ||
+    if (LK_VK(vkGetPipelineCacheData(device->handle, device->cache, &bytes, NULL)) != VK_SUCCESS || bytes == 0 ||
         bytes > CACHE_LIMIT)
         return;
     uint8_t *file = lk_alloc(1, sizeof(lk_cache_header) + bytes);
     char *path = cache_path(device);
     lk_error ignored = LK_ERROR_INIT;
     if (file && path &&
-        vkGetPipelineCacheData(device->handle, device->cache, &bytes, file + sizeof(lk_cache_header)) == VK_SUCCESS &&
-        lk_directory_make(device->cache_folder, &ignored) == LIKENESS_OK) {
+        LK_VK(vkGetPipelineCacheData(device->handle, device->cache, &bytes, file + sizeof(lk_cache_header))) ==
+            VK_SUCCESS) {
         lk_cache_header header = header_for(device, file + sizeof header, bytes);
         memcpy(file, &header, sizeof header);
-        lk_file_write(path, file, sizeof header + bytes, &ignored);
+        if (header.hash != on_disk && lk_directory_make(device->cache_folder, &ignored) == LIKENESS_OK)
+            lk_file_write(path, file, sizeof header + bytes, &ignored);
     }
     lk_free(path);
     lk_free(file);

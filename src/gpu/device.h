@@ -30,21 +30,6 @@ typedef enum lk_device_class {
     LK_CLASS_OTHER
 } lk_device_class;
 
-/* Drivers that something depends on; LK_DRIVER_OTHER is fine. */
-typedef enum lk_driver {
-    LK_DRIVER_OTHER,
-    LK_DRIVER_LAVAPIPE,
-    LK_DRIVER_SWIFTSHADER,
-    LK_DRIVER_RADV,
-    LK_DRIVER_AMD_PROPRIETARY,
-    LK_DRIVER_ANV,
-    LK_DRIVER_INTEL_WINDOWS,
-    LK_DRIVER_NVIDIA,
-    LK_DRIVER_NVK,
-    LK_DRIVER_MOLTENVK,
-    LK_DRIVER_DOZEN /* Vulkan on Direct3D 12: a second face of a GPU that is already listed */
-} lk_driver;
-
 /* One supported shape of the matrix units (KHR cooperative matrix, subgroup scope). */
 typedef struct lk_matrix_shape {
     uint32_t m, n, k;
@@ -53,12 +38,12 @@ typedef struct lk_matrix_shape {
 
 typedef struct lk_caps {
     char name[256];        /* the driver's name of the device */
-    char driver_name[256]; /* "llvmpipe", "radv" ... */
-    char driver_info[256]; /* "Mesa 25.0.7 ..." */
+    char driver_name[256]; /* of the program that drives it */
+    char driver_info[256]; /* its version, as text */
     lk_device_class device_class;
-    lk_driver driver;
+    uint32_t driver;  /* number in Vulkan's registry; only drivers.c asks which one it is */
     bool is_cpu;      /* a CPU driver: choose flat kernels */
-    bool null_device; /* compiles shaders and runs nothing (RADV_FORCE_FAMILY) */
+    bool null_device; /* compiles shaders and runs nothing */
     uint32_t vendor_id, device_id, driver_version, api_version;
     uint8_t cache_uuid[16];
 
@@ -75,6 +60,7 @@ typedef struct lk_caps {
 
     uint32_t max_groups_axis; /* workgroups along each axis; already lowered by lk_device_options.max_groups_axis */
     uint32_t max_group_invocations, max_group_size_x;
+    uint32_t max_group_subgroups; /* of a pipeline that requires a subgroup size */
     uint32_t shared_memory_bytes;
     uint32_t compute_units; /* cores, SMs, CUs; 0: unknown */
 
@@ -126,7 +112,17 @@ const char *lk_device_key(const lk_device *device);
 /* True when the device has every capability that the shader's SPIR-V declares. */
 bool lk_shader_supported(const lk_device *device, lk_shader shader);
 
-/* One line ("llvmpipe (LLVM 15.0.6, 256 bits), Mesa 25.0.7, CPU") and several lines for `likeness devices`, into text.
+/* Pipelines made since the device was opened. */
+typedef struct lk_pipeline_stats {
+    uint32_t created, hits; /* hits: the driver says that the cache file held them */
+    double seconds;         /* spent making them; CPU drivers compile later, at the first dispatch */
+} lk_pipeline_stats;
+
+lk_pipeline_stats lk_device_pipeline_stats(const lk_device *device);
+/* True when a pipeline of this shader was made. */
+bool lk_device_shader_used(const lk_device *device, lk_shader shader);
+
+/* One line (name, driver, version, kind) and several lines for `likeness devices`, into text.
  */
 void lk_device_summary(const lk_caps *caps, char *text, size_t bytes);
 void lk_device_describe(const lk_caps *caps, char *text, size_t bytes);
@@ -156,6 +152,8 @@ typedef enum lk_gpu_fault {
 /* After n more successful Vulkan calls every further one fails, until switched off by n < 0 (the default). Only calls
  * that can fail count. */
 void lk_gpu_fail_after(int64_t n, lk_gpu_fault fault);
+/* The same for one call only: those after it succeed again. */
+void lk_gpu_fail_once(int64_t n, lk_gpu_fault fault);
 /* Calls that could have failed, since the start. */
 int64_t lk_gpu_calls(void);
 

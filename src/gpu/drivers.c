@@ -10,43 +10,12 @@ enum {
     ID_AMD_PROPRIETARY = 1,
     ID_AMD_OPEN_SOURCE = 2,
     ID_MESA_RADV = 3,
-    ID_NVIDIA_PROPRIETARY = 4,
     ID_INTEL_WINDOWS = 5,
     ID_INTEL_MESA = 6,
     ID_SWIFTSHADER = 10,
-    ID_MESA_LLVMPIPE = 13,
     ID_MOLTENVK = 14,
-    ID_MESA_DOZEN = 23,
-    ID_MESA_NVK = 24
+    ID_MESA_DOZEN = 23 /* Vulkan on Direct3D 12: a second face of a GPU that is already listed */
 };
-
-static lk_driver driver_of(int id) {
-    switch (id) {
-    case ID_AMD_PROPRIETARY:
-    case ID_AMD_OPEN_SOURCE:
-        return LK_DRIVER_AMD_PROPRIETARY;
-    case ID_MESA_RADV:
-        return LK_DRIVER_RADV;
-    case ID_NVIDIA_PROPRIETARY:
-        return LK_DRIVER_NVIDIA;
-    case ID_INTEL_WINDOWS:
-        return LK_DRIVER_INTEL_WINDOWS;
-    case ID_INTEL_MESA:
-        return LK_DRIVER_ANV;
-    case ID_SWIFTSHADER:
-        return LK_DRIVER_SWIFTSHADER;
-    case ID_MESA_LLVMPIPE:
-        return LK_DRIVER_LAVAPIPE;
-    case ID_MOLTENVK:
-        return LK_DRIVER_MOLTENVK;
-    case ID_MESA_DOZEN:
-        return LK_DRIVER_DOZEN;
-    case ID_MESA_NVK:
-        return LK_DRIVER_NVK;
-    default:
-        return LK_DRIVER_OTHER;
-    }
-}
 
 static uint32_t compute_units(VkPhysicalDevice physical, const VkExtensionProperties *extensions, uint32_t count) {
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
@@ -69,25 +38,25 @@ static uint32_t compute_units(VkPhysicalDevice physical, const VkExtensionProper
 
 void lk_driver_facts(VkPhysicalDevice physical, VkDriverId id, const VkExtensionProperties *extensions,
                      uint32_t extension_count, lk_caps *caps) {
-    caps->driver = driver_of((int)id);
+    caps->driver = (uint32_t)id;
     caps->is_cpu = caps->device_class == LK_CLASS_CPU;
     /* RADV with a forced family compiles for a card that is not there and accepts submits that do nothing. */
     const char *forced = getenv("RADV_FORCE_FAMILY");
-    caps->null_device = caps->driver == LK_DRIVER_RADV && forced && *forced;
+    caps->null_device = caps->driver == ID_MESA_RADV && forced && *forced;
     caps->compute_units = compute_units(physical, extensions, extension_count);
     /* AMD's proprietary driver offers matrices on cards without matrix units (before RDNA3) by slow emulation; which
      * cards have them cannot be asked, so they stay off there. */
-    if (caps->driver == LK_DRIVER_AMD_PROPRIETARY) caps->cooperative_matrix = false;
+    if (caps->driver == ID_AMD_PROPRIETARY || caps->driver == ID_AMD_OPEN_SOURCE) caps->cooperative_matrix = false;
     /* Intel's first Arc generation (subgroups down to 8) loses by its matrix units more often than it wins. */
-    if ((caps->driver == LK_DRIVER_ANV || caps->driver == LK_DRIVER_INTEL_WINDOWS) && caps->min_subgroup_size <= 8)
+    if ((caps->driver == ID_INTEL_MESA || caps->driver == ID_INTEL_WINDOWS) && caps->min_subgroup_size <= 8)
         caps->cooperative_matrix = false;
     /* Subgroup arithmetic is broken in MoltenVK on AMD cards (vendor 0x1002). */
-    if (caps->driver == LK_DRIVER_MOLTENVK && caps->vendor_id == 0x1002) caps->subgroup_arithmetic = false;
+    if (caps->driver == ID_MOLTENVK && caps->vendor_id == 0x1002) caps->subgroup_arithmetic = false;
 }
 
 int lk_driver_preference(const lk_caps *caps) {
     if (caps->null_device) return -1;
-    if (caps->driver == LK_DRIVER_DOZEN)
+    if (caps->driver == ID_MESA_DOZEN)
         return 0; /* hung while compiling in other projects: only when nothing else is there */
     switch (caps->device_class) {
     case LK_CLASS_DISCRETE:
@@ -99,7 +68,7 @@ int lk_driver_preference(const lk_caps *caps) {
     case LK_CLASS_OTHER:
         return 20;
     case LK_CLASS_CPU:
-        return caps->driver == LK_DRIVER_SWIFTSHADER ? 1 : 2;
+        return caps->driver == ID_SWIFTSHADER ? 1 : 2;
     }
     return 0;
 }
@@ -108,7 +77,7 @@ double lk_driver_estimate(const lk_caps *caps, double flops, double bytes) {
     /* On the slow side: a first submit that is too small costs little, one that is too long is killed by the system. */
     double flops_per_second = 5e11, bytes_per_second = 5e10, start = 5e-6;
     if (caps->is_cpu) {
-        flops_per_second = caps->driver == LK_DRIVER_SWIFTSHADER ? 1e9 : 2e10;
+        flops_per_second = caps->driver == ID_SWIFTSHADER ? 1e9 : 2e10;
         bytes_per_second = 2e9;
         start = 4e-5;
     } else if (caps->device_class == LK_CLASS_DISCRETE) {

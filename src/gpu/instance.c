@@ -20,14 +20,21 @@ static char validation_last[1024];
 
 static int64_t fail_after = -1;
 static VkResult fail_with;
+static bool fail_one;
 static int64_t call_count;
 VkResult lk_vk_gate_result;
 
 void lk_gpu_fail_after(int64_t n, lk_gpu_fault fault) {
     fail_after = n;
+    fail_one = false;
     fail_with = fault == LK_FAULT_DEVICE_LOST          ? VK_ERROR_DEVICE_LOST
                 : fault == LK_FAULT_OUT_OF_HOST_MEMORY ? VK_ERROR_OUT_OF_HOST_MEMORY
                                                        : VK_ERROR_OUT_OF_DEVICE_MEMORY;
+}
+
+void lk_gpu_fail_once(int64_t n, lk_gpu_fault fault) {
+    lk_gpu_fail_after(n, fault);
+    fail_one = true;
 }
 
 int64_t lk_gpu_calls(void) { return call_count; }
@@ -35,7 +42,10 @@ int64_t lk_gpu_calls(void) { return call_count; }
 VkResult lk_vk_gate(void) {
     ++call_count;
     if (fail_after < 0) return VK_SUCCESS;
-    if (fail_after == 0) return fail_with;
+    if (fail_after == 0) {
+        if (fail_one) fail_after = -1;
+        return fail_with;
+    }
     --fail_after;
     return VK_SUCCESS;
 }

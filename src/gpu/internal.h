@@ -30,7 +30,7 @@ const char *lk_vk_result_text(VkResult result);
 
 /* ---- drivers.c: everything known about vendors and drivers ---- */
 
-/* Fills caps->driver, is_cpu, null_device, compute_units; corrects what a driver is known to report wrongly. */
+/* Fills driver, is_cpu, null_device, compute_units; corrects what a driver is known to report wrongly. */
 void lk_driver_facts(VkPhysicalDevice physical, VkDriverId id, const VkExtensionProperties *extensions,
                      uint32_t extension_count, lk_caps *caps);
 /* Higher is better; negative: never without being asked. */
@@ -45,6 +45,7 @@ typedef struct lk_probe {
     VkPhysicalDeviceMemoryProperties memory;
     uint32_t queue_family;
     uint32_t device_type;  /* memory type of blocks */
+    uint32_t plain_type;   /* the one to fall back to where that cannot be had or mapped; may be the same */
     uint32_t staging_type; /* memory type of staging buffers */
     bool device_mappable;  /* blocks are host visible and coherent */
     bool device_cached;    /* ... and reading them through the mapping is fast */
@@ -88,10 +89,12 @@ struct lk_device {
     /* pipeline.c, cache.c */
     VkPipelineLayout layout;
     VkPipelineCache cache;
-    bool cache_changed;
+    uint64_t cache_hash;     /* of the data last read from disk; 0: none */
+    bool cache_changed;      /* a pipeline was made that the cache did not hold */
     VkShaderModule *modules; /* LK_SHADER_COUNT */
     lk_pipeline_slot *slots; /* hash table, power of two */
     uint32_t slot_count, pipeline_count;
+    lk_pipeline_stats stats;
 
     /* memory.c */
     lk_once once;

@@ -70,6 +70,27 @@ static VkResult make_buffer(lk_device *device, uint64_t bytes, VkBufferUsageFlag
     return LK_VK(vkBindBufferMemory(device->handle, *buffer, *memory, 0));
 }
 
+/* Buffer, memory, mapping of a block in one type of memory, or nothing. */
+static VkResult make_block(lk_device *device, lk_block *block, uint32_t type) {
+    VkResult result = make_buffer(device, block->bytes,
+                                  VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT, type,
+                                  &block->buffer, &block->memory);
+    const VkMemoryPropertyFlags mappable = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+    bool maps = (device->probe.memory.memoryTypes[type].propertyFlags & mappable) == mappable;
+    if (result == VK_SUCCESS && maps && device->probe.device_mappable) {
+        void *mapped = NULL;
+        VkResult mapping = LK_VK(vkMapMemory(device->handle, block->memory, 0, VK_WHOLE_SIZE, 0, &mapped));
+        if (mapping == VK_SUCCESS) block->mapped = mapped; /* without one, copies go through staging */
+        if (mapping == VK_ERROR_DEVICE_LOST) result = mapping;
+    }
+    if (result == VK_SUCCESS) return result;
+    vkDestroyBuffer(device->handle, block->buffer, NULL);
+    vkFreeMemory(device->handle, block->memory, NULL);
+    block->buffer = VK_NULL_HANDLE;
+    block->memory = VK_NULL_HANDLE;
+    return result;
+}
+
 likeness_status lk_block_create(lk_device *device, uint64_t bytes, const char *purpose, lk_block **out,
                                 lk_error *error) {
     *out = NULL;
@@ -85,20 +106,14 @@ likeness_status lk_block_create(lk_device *device, uint64_t bytes, const char *p
     if (!block) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "out of memory for a block's description");
     block->device = device;
     block->bytes = bytes;
-    VkResult result =
-        make_buffer(device, bytes, VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT,
-                    device->probe.device_type, &block->buffer, &block->memory);
-    if (result == VK_SUCCESS && device->probe.device_mappable) {
-        void *mapped = NULL;
-        result = LK_VK(vkMapMemory(device->handle, block->memory, 0, VK_WHOLE_SIZE, 0, &mapped));
-        block->mapped = mapped;
-    }
+    VkResult result = make_block(device, block, device->probe.device_type);
+    /* A window through which all of a card's memory can be mapped may be smaller or slower to give out than promised.
+     */
+    if (result != VK_SUCCESS && result != VK_ERROR_DEVICE_LOST && device->probe.plain_type != device->probe.device_type)
+        result = make_block(device, block, device->probe.plain_type);
     if (result != VK_SUCCESS) {
-        vkDestroyBuffer(device->handle, block->buffer, NULL);
-        vkFreeMemory(device->handle, block->memory, NULL);
         lk_free(block);
-        if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY || result == VK_ERROR_OUT_OF_HOST_MEMORY ||
-            result == VK_ERROR_MEMORY_MAP_FAILED)
+        if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY || result == VK_ERROR_OUT_OF_HOST_MEMORY)
             return out_of_memory(device, bytes, purpose, error);
         return lk_vk_fail(device, result, purpose, error);
     }

@@ -4,6 +4,7 @@
  * constants and no descriptors. A shader whose SPIR-V declares a capability that the device lacks is refused. */
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/time.h"
 #include "gpu/internal.h"
 
 #include <string.h>
@@ -91,6 +92,11 @@ static likeness_status check_command(const lk_device *device, const lk_command *
     if (size == 0 || size > caps->max_group_invocations || size > caps->max_group_size_x)
         return lk_fail(error, LIKENESS_UNSUPPORTED, "shader %s: workgroups of %u invocations, %s allows 1 to %u",
                        code->name, size, caps->name, caps->max_group_invocations);
+    if (command->subgroup_size && caps->subgroup_size_control &&
+        size > (uint64_t)command->subgroup_size * caps->max_group_subgroups)
+        return lk_fail(error, LIKENESS_UNSUPPORTED, "shader %s: workgroups of %u subgroups, %s allows %u", code->name,
+                       (size + command->subgroup_size - 1) / command->subgroup_size, caps->name,
+                       caps->max_group_subgroups);
     if (command->subgroup_size && command->subgroup_size != caps->subgroup_size &&
         (!caps->subgroup_size_control || command->subgroup_size < caps->min_subgroup_size ||
          command->subgroup_size > caps->max_subgroup_size))
@@ -158,8 +164,12 @@ static likeness_status create(lk_device *device, const lk_command *command, VkPi
             .requiredSubgroupSize = command->subgroup_size};
         bool require = command->subgroup_size && device->probe.caps.subgroup_size_control;
         bool full = require && command->spec_count > 0 && command->spec[0] % command->subgroup_size == 0;
+        VkPipelineCreationFeedback feedback = {0};
+        VkPipelineCreationFeedbackCreateInfo ask = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CREATION_FEEDBACK_CREATE_INFO,
+                                                    .pPipelineCreationFeedback = &feedback};
         VkComputePipelineCreateInfo info = {
             .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+            .pNext = &ask,
             .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                       .pNext = require ? &subgroup : NULL,
                       .flags = full ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT : 0,
@@ -168,7 +178,15 @@ static likeness_status create(lk_device *device, const lk_command *command, VkPi
                       .pName = "main",
                       .pSpecializationInfo = command->spec_count ? &specialization : NULL},
             .layout = device->layout};
+        double start = lk_time_seconds();
         result = LK_VK(vkCreateComputePipelines(device->handle, device->cache, 1, &info, NULL, pipeline));
+        device->stats.seconds += lk_time_seconds() - start;
+        const VkPipelineCreationFeedbackFlags hit =
+            VK_PIPELINE_CREATION_FEEDBACK_VALID_BIT | VK_PIPELINE_CREATION_FEEDBACK_APPLICATION_PIPELINE_CACHE_HIT_BIT;
+        if (result == VK_SUCCESS && (feedback.flags & hit) == hit)
+            ++device->stats.hits;
+        else
+            device->cache_changed = true;
     }
     if (result != VK_SUCCESS) {
         *pipeline = VK_NULL_HANDLE;
@@ -195,8 +213,16 @@ likeness_status lk_pipeline_get(lk_device *device, const lk_command *command, Vk
         slot->spec_count = command->spec_count;
         memcpy(slot->spec, command->spec, sizeof slot->spec);
         ++device->pipeline_count;
-        device->cache_changed = true;
+        ++device->stats.created;
     }
     *pipeline = slot->pipeline;
     return LIKENESS_OK;
+}
+
+lk_pipeline_stats lk_device_pipeline_stats(const lk_device *device) { return device->stats; }
+
+bool lk_device_shader_used(const lk_device *device, lk_shader shader) {
+    for (uint32_t i = 0; i < device->slot_count; ++i)
+        if (device->slots[i].used && device->slots[i].shader == shader) return true;
+    return false;
 }

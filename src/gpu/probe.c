@@ -77,6 +77,7 @@ static bool probe_core(VkPhysicalDevice physical, lk_probe *probe) {
     caps->max_groups_axis = axis;
     caps->max_group_invocations = limits->maxComputeWorkGroupInvocations;
     caps->max_group_size_x = limits->maxComputeWorkGroupSize[0];
+    caps->max_group_subgroups = p13.maxComputeWorkgroupSubgroups;
     caps->shared_memory_bytes = limits->maxComputeSharedMemorySize;
     caps->timestamp_ns = limits->timestampPeriod;
     caps->max_block = UINT64_C(1) << 30;
@@ -143,7 +144,7 @@ static bool probe_memory(VkPhysicalDevice physical, const lk_device_options *opt
     }
 
     const VkMemoryPropertyFlags mappable = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
-    int best = -1, best_score = -1, staging = -1, staging_score = -1;
+    int best = -1, best_score = -1, staging = -1, staging_score = -1, plain = -1;
     for (uint32_t i = 0; i < memory->memoryTypeCount; ++i) {
         VkMemoryPropertyFlags flags = memory->memoryTypes[i].propertyFlags;
         if (flags & (VK_MEMORY_PROPERTY_PROTECTED_BIT | VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT |
@@ -154,6 +155,7 @@ static bool probe_memory(VkPhysicalDevice physical, const lk_device_options *opt
             int score =
                 (flags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT ? 4 : 0) + (maps ? 2 : 0) + (maps && cached ? 1 : 0);
             if (score > best_score) best = (int)i, best_score = score;
+            if (!maps && plain < 0 && (flags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT)) plain = (int)i;
         }
         if (maps) {
             int score = (cached ? 2 : 0) + (flags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT ? 0 : 1);
@@ -166,6 +168,7 @@ static bool probe_memory(VkPhysicalDevice physical, const lk_device_options *opt
     }
     VkMemoryPropertyFlags flags = memory->memoryTypes[best].propertyFlags;
     probe->device_type = (uint32_t)best;
+    probe->plain_type = plain >= 0 ? (uint32_t)plain : (uint32_t)best;
     probe->staging_type = (uint32_t)staging;
     caps->host_visible = (flags & mappable) == mappable;
     caps->unified_memory = caps->is_cpu || (caps->host_visible && caps->device_class == LK_CLASS_INTEGRATED);
@@ -176,6 +179,14 @@ static bool probe_memory(VkPhysicalDevice physical, const lk_device_options *opt
 
 #ifdef VK_KHR_cooperative_matrix
 static void probe_matrices(VkPhysicalDevice physical, lk_caps *caps) {
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR};
+    VkPhysicalDeviceVulkan12Features f12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+                                            .pNext = &matrix};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &f12};
+    vkGetPhysicalDeviceFeatures2(physical, &features);
+    if (!matrix.cooperativeMatrix || !f12.vulkanMemoryModel || !vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)
+        return;
     VkCooperativeMatrixPropertiesKHR shapes[64];
     uint32_t count = 64;
     for (uint32_t i = 0; i < count; ++i) {

@@ -40,7 +40,7 @@ static void selects_by_name_in_any_case(void **state) {
     (void)state;
     lk_device *device = gpu_open(&(lk_device_options){.cache_folder = ""});
     char part[9] = {0};
-    strncpy(part, lk_device_caps(device)->name, 8);
+    snprintf(part, sizeof part, "%.8s", lk_device_caps(device)->name);
     for (char *c = part; *c; ++c)
         *c = (char)((c - part) % 2 ? toupper((unsigned char)*c) : tolower((unsigned char)*c));
     lk_device_close(device);
@@ -186,7 +186,7 @@ static void cache_survives_anything(void **state) {
     use_one_pipeline(device);
     lk_device_close(device);
     long size = file_size(path);
-    assert_true(size > 56);
+    assert_true(size >= 56 + 32);
     long wrong[][2] = {{-1, -1}, {0, -1}, {10, -1}, {56, -1}, {60, -1}, {size - 1, -1},
                        {-1, 0},  {-1, 9}, {-1, 30}, {-1, 45}, {-1, 58}, {-1, size - 1}};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; ++i) {

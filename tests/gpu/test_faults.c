@@ -67,6 +67,27 @@ static void every_vulkan_call(void **state) {
     }
 }
 
+/* One call fails and those after it work: either there was another way, and the result is right, or a message. */
+static void every_single_call(void **state) {
+    (void)state;
+    lk_error error = LK_ERROR_INIT;
+    int64_t start = lk_gpu_calls();
+    assert_ok(whole_run(false, &error), &error);
+    int64_t calls = lk_gpu_calls() - start, around = 0;
+    for (int64_t n = 0; n < calls; ++n) {
+        error = (lk_error)LK_ERROR_INIT;
+        int64_t live = lk_memory_live();
+        lk_gpu_fail_once(n, LK_FAULT_OUT_OF_DEVICE_MEMORY);
+        likeness_status status = whole_run(false, &error);
+        lk_gpu_fail_after(-1, LK_FAULT_OUT_OF_DEVICE_MEMORY);
+        if (status != LIKENESS_OK && status != LIKENESS_OUT_OF_MEMORY)
+            fail_msg("call %lld of %lld: status %d, %s", (long long)n, (long long)calls, (int)status, error.message);
+        around += status == LIKENESS_OK;
+        assert_int_equal(lk_memory_live(), live);
+    }
+    assert_true(around > 0); /* memory that could not be mapped was reached through staging */
+}
+
 static void every_allocation(void **state) {
     (void)state;
     lk_error error = LK_ERROR_INIT;
@@ -88,6 +109,7 @@ static void every_allocation(void **state) {
 
 int main(void) {
     gpu_need_device();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_vulkan_call), cmocka_unit_test(every_allocation)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_vulkan_call), cmocka_unit_test(every_single_call),
+                                       cmocka_unit_test(every_allocation)};
     return gpu_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
