@@ -44,6 +44,8 @@ typedef struct likeness_options {
     int32_t max_groups_axis;                   /* artificial limit of workgroups an axis (tests); 0: the device's */
     void (*log)(void *user, const char *line); /* verbose lines; NULL: none */
     void *log_user;
+    void (*warn)(void *user, const char *line); /* what the user should know, such as a prompt that was cut */
+    void *warn_user;
 } likeness_options;
 
 /* "0.1.0" */
@@ -152,7 +154,11 @@ typedef struct likeness_personalize_result {
     double judge_threshold;                    /* the judge file's own threshold, NaN without one */
     int32_t iterations;                        /* done */
     likeness_iteration *log;                   /* iterations + 1 entries, owned by the struct */
-    bool interrupted;                          /* progress returned false: guided is the best so far */
+    int32_t segments;                          /* K, the sampling steps */
+    /* (iterations + 1) x segments, owned by the struct: length of the gradient at the start of segment k that made the
+     * last step (0 before the first), and of the offset at its end, as pass i used it */
+    double *gradient_norms, *offset_norms;
+    bool interrupted; /* progress returned false: guided is the best so far */
 } likeness_personalize_result;
 
 /* One reference picture in, a new picture of the same person out. Returns LIKENESS_INTERRUPTED with a complete result

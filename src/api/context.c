@@ -25,6 +25,16 @@ void lk_context_log(likeness_context *context, const char *format, ...) {
     context->options.log(context->options.log_user, line);
 }
 
+void lk_context_warn(likeness_context *context, const char *format, ...) {
+    if (!context->options.warn) return;
+    char line[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    context->options.warn(context->options.warn_user, line);
+}
+
 static lk_device_options device_options(const likeness_options *options) {
     const char *variable = getenv("LIKENESS_DEVICE");
     return (lk_device_options){

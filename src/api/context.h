@@ -20,6 +20,9 @@ lk_error *lk_context_begin(likeness_context *context);
 /* Hands a line to the log callback, if there is one. */
 void lk_context_log(likeness_context *context, const char *format, ...) LK_PRINTF(2, 3);
 
+/* The same for the warning callback. */
+void lk_context_warn(likeness_context *context, const char *format, ...) LK_PRINTF(2, 3);
+
 /* Reads doctor's memory of this device into variants and doctor_done; a missing or foreign file means "not done". */
 void lk_doctor_load(likeness_context *context);
 

@@ -68,6 +68,8 @@ static void doctor_store(likeness_context *context) {
     }
     lk_text_add(&text, "}}\n");
     lk_error error = LK_ERROR_INIT;
+    /* The folder may not exist yet: the pipeline cache makes it when the device is closed. */
+    lk_directory_make(lk_device_cache_folder(context->device), &error);
     if (!text.failed) lk_file_write(path, lk_text_get(&text), text.length, &error);
     lk_text_free(&text);
 }

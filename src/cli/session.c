@@ -14,6 +14,11 @@ static void print_line(void *user, const char *line) {
     fprintf(stderr, "%s\n", line);
 }
 
+static void print_warning(void *user, const char *line) {
+    (void)user;
+    fprintf(stderr, "likeness: warning: %s\n", line);
+}
+
 int cli_failed(likeness_context *context, likeness_status status) {
     const char *message = context ? likeness_message(context) : "";
     fprintf(stderr, "likeness: %s\n", message[0] ? message : lk_status_text(status));
@@ -62,7 +67,8 @@ int cli_open(const cli_options *options, bool want_model, likeness_context **con
                              .precise = options->precise,
                              .max_block = options->max_block,
                              .max_groups_axis = options->max_groups_axis,
-                             .log = options->verbose ? print_line : NULL};
+                             .log = options->verbose ? print_line : NULL,
+                             .warn = print_warning};
     if (model) *model = NULL;
     likeness_status status = likeness_open(&open, context);
     if (status == LIKENESS_OK && likeness_doctor_needed(*context)) {

@@ -1,0 +1,170 @@
+/* api/model.c - loading and unloading a model, its encoders, and the hashes that name it in pictures. */
+#include "api/model.h"
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- hashes ---- */
+
+static void short_hex(lk_sha256 *hash, char text[11]) {
+    uint8_t digest[32];
+    lk_sha256_finish(hash, digest);
+    for (int i = 0; i < 5; i++)
+        snprintf(text + 2 * i, 3, "%02x", digest[i]);
+}
+
+static likeness_status add_file(lk_sha256 *hash, const char *path, lk_error *error) {
+    lk_mapping mapping;
+    LK_TRY(lk_file_map(path, &mapping, error));
+    lk_sha256_add(hash, mapping.data, mapping.size);
+    lk_file_unmap(&mapping);
+    return LIKENESS_OK;
+}
+
+static likeness_status add_config(lk_sha256 *hash, const char *folder, const char *name, lk_error *error) {
+    char *path = lk_path_join(folder, name);
+    if (!path) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to load a model");
+    likeness_status status = lk_file_exists(path) ? add_file(hash, path, error) : LIKENESS_OK;
+    lk_free(path);
+    return status;
+}
+
+static void add_weights(lk_sha256 *hash, const lk_safetensors *file) {
+    for (size_t i = 0; i < file->mapping_count; i++)
+        lk_sha256_add(hash, file->mappings[i].data, file->mappings[i].size);
+}
+
+/* Everything that decides what generate computes; the encoders have hashes of their own. */
+static likeness_status hash_model(likeness_model *model, lk_error *error) {
+    static const char *const configs[] = {"scheduler/scheduler_config.json",
+                                          "tokenizer/vocab.json",
+                                          "tokenizer/merges.txt",
+                                          "tokenizer/special_tokens_map.json",
+                                          "tokenizer/tokenizer_config.json",
+                                          "text_encoder/config.json",
+                                          "unet/config.json",
+                                          "vae/config.json"};
+    lk_sha256 hash;
+    lk_sha256_init(&hash);
+    for (size_t i = 0; i < sizeof configs / sizeof *configs; i++)
+        LK_TRY(add_config(&hash, model->files.folder, configs[i], error));
+    add_weights(&hash, &model->files.text.file);
+    add_weights(&hash, &model->files.unet.file);
+    add_weights(&hash, &model->files.vae.file);
+    short_hex(&hash, model->hash);
+    return LIKENESS_OK;
+}
+
+void lk_model_kernels(likeness_model *model) {
+    const likeness_context *context = model->context;
+    lk_sha256 hash;
+    lk_sha256_init(&hash);
+    const char *const texts[] = {model->hash, model->identity.hash, LIKENESS_VERSION, lk_device_key(context->device),
+                                 context->options.precise ? "precise" : ""};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        lk_sha256_add(&hash, texts[i], strlen(texts[i]) + 1);
+    for (int op = 0; op < LK_OP_COUNT; op++) {
+        char line[96];
+        if (context->variants[op] == 0) continue;
+        snprintf(line, sizeof line, "%s=%d", lk_op_name((lk_op)op), (int)context->variants[op]);
+        lk_sha256_add(&hash, line, strlen(line) + 1);
+    }
+    short_hex(&hash, model->kernels);
+}
+
+/* ---- encoders ---- */
+
+static void encoder_close(lk_encoder *encoder) {
+    lk_network_close(&encoder->embed.net);
+    if (encoder->present) lk_onnx_network_close(&encoder->network);
+    memset(encoder, 0, sizeof *encoder);
+}
+
+static likeness_status encoder_open(lk_encoder *encoder, const char *path, const char *label, lk_weights *weights,
+                                    lk_error *error) {
+    lk_sha256 hash;
+    memset(encoder, 0, sizeof *encoder);
+    LK_TRY(lk_onnx_network_open(&encoder->network, path, label, weights, error));
+    encoder->present = true;
+    lk_sha256_init(&hash);
+    likeness_status status = add_file(&hash, path, error);
+    short_hex(&hash, encoder->hash);
+    if (status != LIKENESS_OK) encoder_close(encoder);
+    return status;
+}
+
+/* ---- public ---- */
+
+static likeness_status open_encoders(likeness_model *model, lk_error *error) {
+    if (model->files.identity_encoder)
+        LK_TRY(encoder_open(&model->identity, model->files.identity_encoder, "identity", model->files.picture_weights,
+                            error));
+    if (!model->files.judge) return LIKENESS_OK;
+    model->judge_weights = lk_weights_create(model->context->options.precise);
+    if (!model->judge_weights) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to load a model");
+    return encoder_open(&model->judge, model->files.judge, "judge", model->judge_weights, error);
+}
+
+likeness_status likeness_load(likeness_context *context, const char *folder, likeness_model **out) {
+    lk_error *error = lk_context_begin(context);
+    *out = NULL;
+    if (!context->device) return lk_fail(error, LIKENESS_USAGE, "a context without a device cannot load a model");
+    likeness_model *model = lk_alloc(1, sizeof *model);
+    if (!model) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to load a model");
+    likeness_status status = lk_model_open(&model->files, folder, context->options.precise, error);
+    if (status != LIKENESS_OK) {
+        lk_free(model);
+        return status;
+    }
+    model->context = context;
+    model->name = model->files.name;
+    model->default_steps = model->files.steps > 0 ? model->files.steps : 20;
+    model->default_cfg_scale = model->files.guidance > 0 ? model->files.guidance : 1;
+    model->default_width = model->default_height = model->files.size;
+    status = open_encoders(model, error);
+    if (status == LIKENESS_OK) status = hash_model(model, error);
+    if (status != LIKENESS_OK) {
+        likeness_unload(model);
+        return status;
+    }
+    lk_model_kernels(model);
+    lk_context_log(context, "model: %s, hash %s, kernels %s", model->name, model->hash, model->kernels);
+    *out = model;
+    return LIKENESS_OK;
+}
+
+void likeness_unload(likeness_model *model) {
+    if (!model) return;
+    lk_network_close(&model->text.net);
+    for (int i = 0; i < 2; i++) {
+        lk_network_close(&model->flow[i].net);
+        lk_network_close(&model->picture[i].net);
+    }
+    /* Graphs first, then the weight sets, then the files that the sets may read from. */
+    lk_network_close(&model->identity.embed.net);
+    lk_network_close(&model->judge.embed.net);
+    lk_model_close(&model->files);
+    lk_weights_destroy(model->judge_weights);
+    encoder_close(&model->identity);
+    encoder_close(&model->judge);
+    lk_free(model);
+}
+
+likeness_status likeness_set_discriminator(likeness_model *model, const char *onnx_path) {
+    lk_error *error = lk_context_begin(model->context);
+    lk_encoder encoder;
+    char label[32];
+    snprintf(label, sizeof label, "identity%d", ++model->discriminators);
+    LK_TRY(encoder_open(&encoder, onnx_path, label, model->files.picture_weights, error));
+    /* Weights of the old one stay in the set until the model is unloaded: they are copies. */
+    lk_network_close(&model->picture[1].net);
+    encoder_close(&model->identity);
+    model->identity = encoder;
+    lk_model_kernels(model);
+    return LIKENESS_OK;
+}

@@ -1,0 +1,77 @@
+/* api/model.h - what is behind likeness_model, and the steps that generate, personalize and compare share.
+ *
+ * Networks are built when they are first needed for a shape and kept for the next call. Only files of src/api. */
+#ifndef LK_API_MODEL_H
+#define LK_API_MODEL_H
+
+#include "api/networks.h"
+
+/* An encoder of faces in an ONNX file: the one that guides, or the judge. */
+typedef struct lk_encoder {
+    bool present;
+    lk_onnx_network network;
+    lk_embed_network embed;
+    char hash[11]; /* of the file */
+} lk_encoder;
+
+struct likeness_model {
+    likeness_context *context;
+    lk_model files;
+    const char *name;
+    char hash[11], kernels[11]; /* see lk_model_kernels */
+    int32_t default_steps, default_width, default_height;
+    double default_cfg_scale;
+    lk_encoder identity, judge;
+    lk_weights *judge_weights;
+    int discriminators; /* set so far: names their weights apart in the set that the decoder shares */
+    lk_text_network text;
+    lk_flow_network flow[2];       /* without and with the gradient */
+    lk_picture_network picture[2]; /* decoder alone; decoder, encoder and gradient */
+};
+
+/* Parameters with every default filled in and checked. */
+typedef struct lk_run {
+    const char *prompt, *negative;
+    int32_t width, height, steps;
+    int32_t channels, latent_height, latent_width;
+    size_t dimension; /* entries of a latent */
+    double weight;    /* of classifier-free guidance */
+    bool guided_free; /* weight is not 1 */
+    int64_t seed;
+    double times[LK_MAX_STEPS + 1];
+    float *context[2]; /* of the empty or negative prompt (NULL unless guided_free) and of the prompt */
+} lk_run;
+
+/* Resolves and checks; nothing large is allocated. Then lk_run_text encodes the prompts. */
+likeness_status lk_run_start(lk_run *run, likeness_model *model, const likeness_generate_params *params,
+                             lk_error *error);
+likeness_status lk_run_text(lk_run *run, likeness_model *model, const likeness_generate_params *params,
+                            lk_error *error);
+void lk_run_end(lk_run *run);
+/* False when the caller wants to stop. */
+bool lk_progress(const likeness_generate_params *params, const char *phase, int step, int total, double likeness);
+
+/* Builds the flow network of a run; both branches in one batch unless memory is short or `sparing`. */
+likeness_status lk_run_flow(const lk_run *run, likeness_model *model, bool gradient, bool sparing, lk_error *error);
+/* Writes what stays the same over a pass: prompts and weight, and the step from t to t + dt. */
+likeness_status lk_flow_set_prompt(const lk_flow_network *flow, int instance, const lk_run *run, lk_error *error);
+likeness_status lk_flow_set_step(const lk_flow_network *flow, int instance, const likeness_model *model, double t,
+                                 double dt, lk_error *error);
+
+/* The picture of a decoder that has just run, rounded to 8 bits; a value that is no number is LIKENESS_NON_FINITE. */
+likeness_status lk_picture_take(const lk_picture_network *picture, const likeness_model *model, likeness_image *image,
+                                lk_error *error);
+
+/* The picture as an encoder of this model sees it (largest centred square, brought to the model's size), embedded;
+ * *embedding has encoder->embed.width entries, in memory of lk_alloc. */
+likeness_status lk_encoder_embed(lk_encoder *encoder, likeness_model *model, const likeness_image *image,
+                                 float **embedding, lk_error *error);
+double lk_cosine_of(const float *a, const float *b, int32_t width);
+/* Cosine of two pictures; NaN when the encoder is absent. */
+likeness_status lk_encoder_compare(lk_encoder *encoder, likeness_model *model, const likeness_image *a,
+                                   const likeness_image *b, double *cosine, lk_error *error);
+
+/* Names model, engine version, device, driver and doctor's replacements: equal text, equal bytes. */
+void lk_model_kernels(likeness_model *model);
+
+#endif

@@ -1,0 +1,211 @@
+/* api/networks.c - see networks.h. */
+#include "api/networks.h"
+
+#include <string.h>
+
+/* ---- a graph, its plan, its instances ---- */
+
+void lk_network_close(lk_network *net) {
+    for (int i = 0; i < net->instance_count; i++)
+        lk_instance_destroy(net->instance[i]);
+    lk_plan_destroy(net->plan);
+    lk_graph_destroy(net->graph);
+    *net = (lk_network){.gradient_section = -1};
+}
+
+static likeness_status begin(lk_network *net, lk_weights *weights, lk_error *error) {
+    *net = (lk_network){.gradient_section = -1};
+    net->graph = lk_graph_create(weights, error);
+    return net->graph ? LIKENESS_OK : error->status;
+}
+
+/* Plans what was built; after a failure the network is closed. */
+static likeness_status finish(lk_network *net, const likeness_context *context, lk_error *error) {
+    likeness_status status = lk_graph_status(net->graph, error);
+    if (status == LIKENESS_OK) {
+        lk_plan_options options = {.max_block = lk_device_caps(context->device)->max_block};
+        net->plan = lk_plan_create(net->graph, &options, error);
+        if (!net->plan) status = error->status;
+    }
+    if (status != LIKENESS_OK) lk_network_close(net);
+    return status;
+}
+
+uint64_t lk_network_bytes(const lk_network *net, int count) {
+    return lk_plan_information(net->plan).arena_bytes * (uint64_t)(count > 0 ? count : 0);
+}
+
+uint64_t lk_memory_left(const likeness_context *context) {
+    const lk_caps *caps = lk_device_caps(context->device);
+    uint64_t all = caps->budget_bytes ? caps->budget_bytes : caps->heap_bytes;
+    uint64_t taken = lk_device_memory_now(context->device);
+    if (all == 0) return UINT64_MAX;
+    return taken < all ? all - taken : 0;
+}
+
+likeness_status lk_network_instances(lk_network *net, likeness_context *context, int count, lk_error *error) {
+    uint64_t need = lk_network_bytes(net, count - net->instance_count), left = lk_memory_left(context);
+    if (count > LK_NETWORK_MAX_INSTANCES)
+        return lk_fail(error, LIKENESS_INTERNAL, "%d instances of a network, %d is the most", count,
+                       LK_NETWORK_MAX_INSTANCES);
+    if (need > left)
+        return lk_fail(
+            error, LIKENESS_OUT_OF_MEMORY,
+            "activations need %.1f MiB of device memory, %.1f MiB are left: ask for a smaller picture, close "
+            "other programs, or choose another device",
+            (double)need / 1048576, (double)left / 1048576);
+    lk_instance_options options = {.variants = context->variants};
+    while (net->instance_count < count) {
+        lk_instance *instance = lk_instance_create(net->plan, context->device, &options, error);
+        if (!instance) return error->status;
+        net->instance[net->instance_count++] = instance;
+    }
+    return LIKENESS_OK;
+}
+
+/* ---- text ---- */
+
+likeness_status lk_text_network_build(lk_text_network *text, const lk_model *model, likeness_context *context,
+                                      lk_error *error) {
+    if (text->net.plan) return LIKENESS_OK;
+    LK_TRY(begin(&text->net, model->text_weights, error));
+    lk_graph *g = text->net.graph;
+    text->length = model->text.config.positions;
+    if (model->tokenizer.max_length < text->length) text->length = (int32_t)model->tokenizer.max_length;
+    text->ids = lk_graph_input(g, "ids", lk_shape2(1, text->length), LK_I32);
+    text->hidden = lk_clip_text_build(&model->text, g, lk_clip_text_embed(&model->text, g, text->ids), NULL);
+    lk_graph_output(g, text->hidden, "hidden");
+    return finish(&text->net, context, error);
+}
+
+/* ---- flow ---- */
+
+/* Both branches of classifier-free guidance, unconditional first. In the batched form the two samples are one batch;
+ * else the conditional branch is built first, so that both forms add the two gradients in the same order. */
+static lk_value both_branches(lk_flow_network *f, const lk_model *model, lk_unet_inputs in) {
+    lk_graph *g = f->net.graph;
+    lk_value velocity[2];
+    if (f->batched) {
+        lk_value twice[2] = {f->z, f->z}, times[2] = {f->time, f->time};
+        in.sample = lk_concat(g, twice, 2, 0);
+        in.time = lk_concat(g, times, 2, 0);
+        in.context = lk_concat(g, f->context, 2, 0);
+        lk_value v = lk_unet_build(&model->unet, g, &in, NULL);
+        velocity[0] = lk_slice(g, v, 0, 0, 1);
+        velocity[1] = lk_slice(g, v, 0, 1, 1);
+    } else {
+        for (int branch = 1; branch >= 0; branch--) {
+            in.context = f->context[branch];
+            lk_graph_push_scope(g, "%s", branch ? "cond" : "uncond");
+            velocity[branch] = lk_unet_build(&model->unet, g, &in, NULL);
+            lk_graph_pop_scope(g);
+        }
+    }
+    return lk_cfg_combine(g, velocity[0], velocity[1], f->weight);
+}
+
+static void build_flow(lk_flow_network *f, const lk_model *model, int32_t length) {
+    lk_graph *g = f->net.graph;
+    const lk_unet_config *c = &model->unet.config;
+    lk_shape latent = lk_shape4(1, c->in_channels, f->height, f->width);
+    lk_shape tokens = lk_shape3(1, length, model->text.config.width);
+    f->z = lk_graph_input(g, "z", latent, LK_F32);
+    f->time = lk_graph_input(g, "time", lk_shape2(1, c->channels[0]), LK_F32);
+    f->dt = lk_graph_input(g, "dt", lk_shape1(1), LK_F32);
+    f->context[1] = lk_graph_input(g, "context", tokens, LK_F32);
+    f->context[0] = f->weight = LK_NO_VALUE;
+    lk_unet_inputs in = {.sample = f->z, .time = f->time, .context = f->context[1], .key_bias = LK_NO_VALUE};
+    if (f->guided_free) {
+        f->context[0] = lk_graph_input(g, "context without prompt", tokens, LK_F32);
+        f->weight = lk_graph_input(g, "weight", lk_shape1(1), LK_F32);
+        f->velocity = both_branches(f, model, in);
+    } else {
+        f->velocity = lk_unet_build(&model->unet, g, &in, NULL);
+    }
+    f->endpoint = lk_flow_step(g, f->z, f->velocity, f->dt, LK_NO_VALUE);
+    lk_graph_output(g, f->velocity, "velocity");
+    lk_graph_output(g, f->endpoint, "endpoint");
+    f->cotangent = f->z_gradient = LK_NO_VALUE;
+    if (!f->gradient || lk_graph_status(g, &(lk_error)LK_ERROR_INIT) != LIKENESS_OK) return;
+    f->cotangent = lk_graph_input(g, "cotangent", latent, LK_F32);
+    f->net.gradient_section = lk_graph_gradient(g, &f->endpoint, &f->cotangent, 1, &f->z, 1, &f->z_gradient);
+    lk_graph_output(g, f->z_gradient, "gradient");
+}
+
+likeness_status lk_flow_network_build(lk_flow_network *flow, const lk_model *model, likeness_context *context,
+                                      int32_t height, int32_t width, bool guided_free, bool batched, bool gradient,
+                                      lk_error *error) {
+    if (flow->net.plan && flow->height == height && flow->width == width && flow->guided_free == guided_free &&
+        flow->batched == batched && flow->gradient == gradient)
+        return LIKENESS_OK;
+    lk_network_close(&flow->net);
+    int64_t length = model->text.config.positions;
+    if (model->tokenizer.max_length < length) length = model->tokenizer.max_length;
+    LK_TRY(begin(&flow->net, model->unet_weights, error));
+    flow->height = height;
+    flow->width = width;
+    flow->guided_free = guided_free;
+    flow->batched = batched;
+    flow->gradient = gradient;
+    build_flow(flow, model, (int32_t)length);
+    return finish(&flow->net, context, error);
+}
+
+/* ---- picture ---- */
+
+/* The largest centred square: what lk_image_fit cuts out of a picture that is not square. */
+static lk_value centred_square(lk_graph *g, lk_value x) {
+    lk_shape shape = lk_graph_shape(g, x);
+    if (shape.rank != 4 || shape.dim[2] == shape.dim[3]) return x;
+    int axis = shape.dim[2] > shape.dim[3] ? 2 : 3, side = shape.dim[axis == 2 ? 3 : 2];
+    return lk_slice(g, x, axis, (shape.dim[axis] - side) / 2, side);
+}
+
+static void build_guide(lk_picture_network *p, const lk_onnx_network *encoder) {
+    lk_graph *g = p->net.graph;
+    lk_value embedding = lk_onnx_embed(encoder, g, centred_square(g, lk_clamp(g, p->picture, 0, 1)));
+    lk_shape shape = lk_graph_shape(g, embedding);
+    if (lk_graph_status(g, &(lk_error)LK_ERROR_INIT) != LIKENESS_OK) return;
+    p->reference = lk_graph_input(g, "reference", shape, LK_F32);
+    p->cosine = lk_cosine(g, embedding, p->reference);
+    lk_graph_output(g, p->cosine, "cosine");
+    p->cotangent = lk_graph_input(g, "cotangent", lk_shape1(1), LK_F32);
+    p->net.gradient_section = lk_graph_gradient(g, &p->cosine, &p->cotangent, 1, &p->latent, 1, &p->latent_gradient);
+    lk_graph_output(g, p->latent_gradient, "gradient");
+}
+
+likeness_status lk_picture_network_build(lk_picture_network *picture, const lk_model *model,
+                                         const lk_onnx_network *encoder, likeness_context *context, int32_t height,
+                                         int32_t width, lk_error *error) {
+    bool guiding = encoder != NULL;
+    if (picture->net.plan && picture->height == height && picture->width == width && picture->guiding == guiding)
+        return LIKENESS_OK;
+    lk_network_close(&picture->net);
+    LK_TRY(begin(&picture->net, model->picture_weights, error));
+    lk_graph *g = picture->net.graph;
+    *picture = (lk_picture_network){.net = picture->net, .height = height, .width = width, .guiding = guiding};
+    picture->latent =
+        lk_graph_input(g, "latent", lk_shape4(1, model->vae.config.latent_channels, height, width), LK_F32);
+    lk_value decoded = lk_vae_decode(&model->vae, g, lk_vae_unscale(&model->vae, g, picture->latent), NULL);
+    picture->picture = lk_scale_shift(g, decoded, 0.5f, 0.5f);
+    lk_graph_output(g, picture->picture, "picture");
+    if (guiding) build_guide(picture, encoder);
+    return finish(&picture->net, context, error);
+}
+
+/* ---- embedding ---- */
+
+likeness_status lk_embed_network_build(lk_embed_network *embed, const lk_onnx_network *encoder, int32_t side,
+                                       likeness_context *context, lk_error *error) {
+    if (embed->net.plan && embed->side == side) return LIKENESS_OK;
+    lk_network_close(&embed->net);
+    LK_TRY(begin(&embed->net, encoder->weights, error));
+    lk_graph *g = embed->net.graph;
+    embed->side = side;
+    embed->picture = lk_graph_input(g, "picture", lk_shape4(1, 3, side, side), LK_F32);
+    embed->embedding = lk_onnx_embed(encoder, g, embed->picture);
+    lk_graph_output(g, embed->embedding, "embedding");
+    lk_shape shape = lk_graph_shape(g, embed->embedding);
+    embed->width = shape.rank == 2 ? shape.dim[1] : 0;
+    return finish(&embed->net, context, error);
+}

@@ -1,0 +1,84 @@
+/* api/networks.h - the graphs that a model runs, each for one set of shapes, and how often each is on the device.
+ *
+ *   text     ids [1,L]                                              -> hidden [1,L,C]
+ *   flow     z [1,C,h,w], time, context, dt (, weight)              -> z + dt v(z), and its gradient with respect to z
+ *   picture  latent [1,C,h,w] (, embedding of the reference)        -> picture (, cosine, its gradient)
+ *   embed    picture [1,3,S,S] in 0..1                              -> embedding [1,D]
+ *
+ * Black is 0 and white 1 in the picture; values outside are cut off before the encoder sees them, not in the output:
+ * clamping would hide what is no number.
+ *
+ * A network is one graph and its plan; it is put on the device once, or several times where several states have to be
+ * kept (one a sampling step). The four share the weights of the model. Only files of src/api use this. */
+#ifndef LK_API_NETWORKS_H
+#define LK_API_NETWORKS_H
+
+#include "api/context.h"
+#include "graph/build.h"
+#include "models/model.h"
+#include "models/onnx_graph.h"
+#include "sampling/schedule.h"
+
+#define LK_NETWORK_MAX_INSTANCES 64
+
+typedef struct lk_network {
+    lk_graph *graph;
+    lk_plan *plan;
+    lk_instance *instance[LK_NETWORK_MAX_INSTANCES];
+    int instance_count;
+    int gradient_section; /* -1: none */
+} lk_network;
+
+typedef struct lk_text_network {
+    lk_network net;
+    lk_value ids, hidden;
+    int32_t length;
+} lk_text_network;
+
+typedef struct lk_flow_network {
+    lk_network net;
+    int32_t height, width; /* of the latent */
+    bool guided_free;      /* both branches of classifier-free guidance */
+    bool batched;          /* ... in one batch of two rather than one after the other: same bytes */
+    bool gradient;
+    lk_value z, time, context[2], dt, weight, velocity, endpoint, cotangent, z_gradient;
+} lk_flow_network;
+
+typedef struct lk_picture_network {
+    lk_network net;
+    int32_t height, width; /* of the latent */
+    bool guiding;          /* with encoder, cosine and gradient */
+    lk_value latent, reference, picture, cosine, cotangent, latent_gradient;
+} lk_picture_network;
+
+typedef struct lk_embed_network {
+    lk_network net;
+    lk_value picture, embedding;
+    int32_t side, width; /* of the picture; of the embedding */
+} lk_embed_network;
+
+/* Everything is gone, the struct can be built again. */
+void lk_network_close(lk_network *net);
+/* Puts further instances on the device until there are `count`; fails with LIKENESS_OUT_OF_MEMORY before memory is
+ * taken when the device says that it has less. */
+likeness_status lk_network_instances(lk_network *net, likeness_context *context, int count, lk_error *error);
+/* Device memory that `count` further instances would take. */
+uint64_t lk_network_bytes(const lk_network *net, int count);
+/* What this process may still take on the device; UINT64_MAX where the driver does not say. */
+uint64_t lk_memory_left(const likeness_context *context);
+
+/* Each builds and plans, and does nothing when the network is already built for the same arguments. */
+likeness_status lk_text_network_build(lk_text_network *text, const lk_model *model, likeness_context *context,
+                                      lk_error *error);
+likeness_status lk_flow_network_build(lk_flow_network *flow, const lk_model *model, likeness_context *context,
+                                      int32_t height, int32_t width, bool guided_free, bool batched, bool gradient,
+                                      lk_error *error);
+/* encoder NULL: only the decoder. */
+likeness_status lk_picture_network_build(lk_picture_network *picture, const lk_model *model,
+                                         const lk_onnx_network *encoder, likeness_context *context, int32_t height,
+                                         int32_t width, lk_error *error);
+/* side: of the square pictures that it takes. */
+likeness_status lk_embed_network_build(lk_embed_network *embed, const lk_onnx_network *encoder, int32_t side,
+                                       likeness_context *context, lk_error *error);
+
+#endif

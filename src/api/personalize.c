@@ -1,0 +1,325 @@
+/* api/personalize.c - one reference picture in, a new picture of the same person out: the device's side of anchored
+ * guidance (personalize/anchored_guidance.h).
+ *
+ *   segment      the flow network, forward         one instance a step keeps that step's activations; with one instance
+ *   segment_vjp  its gradient                      for all of them the forward pass is run again before the gradient
+ *   loss         decoder and identity encoder, forward and gradient; L = 100 (1 - cosine)
+ *
+ * Both ways give the same bytes: a network's result depends on its inputs alone. */
+#include "api/model.h"
+
+#include "base/memory.h"
+#include "base/time.h"
+#include "personalize/anchored_guidance.h"
+
+#include <math.h>
+#include <string.h>
+
+static const double loss_scale = 100;
+/* Entries of the latent for which a guidance step has length 1 (rectifid.md, scale rule). */
+static const double scale_dimension = 16384;
+
+typedef struct guide {
+    likeness_model *model;
+    const likeness_personalize_params *params;
+    const lk_run *run;
+    likeness_personalize_result *result;
+    lk_flow_network *flow;
+    lk_picture_network *picture;
+    bool keep;         /* one flow instance a segment */
+    int loaded;        /* segment whose inputs the only instance holds (keep is false) */
+    bool loaded_start; /* ... and whose forward pass it has just run */
+    float *latent;     /* scratch, one latent */
+    double started;
+    bool stopped_early; /* progress returned false */
+} guide;
+
+/* ---- latents between double and the device ---- */
+
+static likeness_status put(guide *g, lk_instance *instance, lk_value value, const double *latent, lk_error *error) {
+    for (size_t i = 0; i < g->run->dimension; i++)
+        g->latent[i] = (float)latent[i];
+    return lk_instance_write(instance, value, g->latent, error);
+}
+
+static likeness_status get(guide *g, lk_instance *instance, lk_value value, double *latent, lk_error *error) {
+    LK_TRY(lk_instance_read(instance, value, g->latent, error));
+    for (size_t i = 0; i < g->run->dimension; i++)
+        latent[i] = (double)g->latent[i];
+    return LIKENESS_OK;
+}
+
+/* ---- segments ---- */
+
+static lk_instance *instance_of(const guide *g, int k) { return g->flow->net.instance[g->keep ? k - 1 : 0]; }
+
+static likeness_status load_segment(guide *g, int k, lk_error *error) {
+    if (g->keep || g->loaded == k) return LIKENESS_OK;
+    g->loaded = k;
+    return lk_flow_set_step(g->flow, 0, g->model, g->run->times[k - 1], g->run->times[k] - g->run->times[k - 1], error);
+}
+
+static likeness_status run_segment(guide *g, int k, const double *start, lk_error *error) {
+    LK_TRY(load_segment(g, k, error));
+    LK_TRY(put(g, instance_of(g, k), g->flow->z, start, error));
+    g->loaded_start = true;
+    return lk_instance_run(instance_of(g, k), 0, error);
+}
+
+static likeness_status segment(void *user, int k, const double *start, bool keep, double *endpoint, lk_error *error) {
+    guide *g = user;
+    (void)keep; /* activations stay in the arena anyway */
+    LK_TRY(run_segment(g, k, start, error));
+    return get(g, instance_of(g, k), g->flow->endpoint, endpoint, error);
+}
+
+static likeness_status segment_vjp(void *user, int k, const double *start, const double *cotangent, double *gradient,
+                                   lk_error *error) {
+    guide *g = user;
+    /* Within a pass every vjp of segment k sees the start that segment(k) saw. */
+    if (!g->keep && !(g->loaded == k && g->loaded_start)) LK_TRY(run_segment(g, k, start, error));
+    LK_TRY(put(g, instance_of(g, k), g->flow->cotangent, cotangent, error));
+    LK_TRY(lk_instance_run(instance_of(g, k), g->flow->net.gradient_section, error));
+    g->loaded_start = false;
+    return get(g, instance_of(g, k), g->flow->z_gradient, gradient, error);
+}
+
+/* dt v(end, t_k): the velocity at the end point of segment k, which the un-anchored form wants. */
+static likeness_status end_displacement(void *user, int k, const double *end, double *displacement, lk_error *error) {
+    guide *g = user;
+    const double *t = g->run->times;
+    lk_instance *instance = instance_of(g, k);
+    LK_TRY(lk_flow_set_step(g->flow, g->keep ? k - 1 : 0, g->model, t[k], t[k] - t[k - 1], error));
+    g->loaded = 0;
+    LK_TRY(put(g, instance, g->flow->z, end, error));
+    LK_TRY(lk_instance_run(instance, 0, error));
+    LK_TRY(get(g, instance, g->flow->velocity, displacement, error));
+    for (size_t i = 0; i < g->run->dimension; i++)
+        displacement[i] *= t[k] - t[k - 1];
+    return LIKENESS_OK;
+}
+
+/* ---- loss ---- */
+
+static likeness_status loss_of(void *user, const double *latent, double *loss, double *likeness, double *gradient,
+                               lk_error *error) {
+    guide *g = user;
+    lk_instance *instance = g->picture->net.instance[0];
+    float cosine = 0;
+    LK_TRY(put(g, instance, g->picture->latent, latent, error));
+    LK_TRY(lk_instance_run(instance, 0, error));
+    LK_TRY(lk_instance_read(instance, g->picture->cosine, &cosine, error));
+    *likeness = (double)cosine;
+    *loss = loss_scale * (1 - (double)cosine);
+    if (!gradient) return LIKENESS_OK;
+    LK_TRY(lk_instance_run(instance, g->picture->net.gradient_section, error));
+    return get(g, instance, g->picture->latent_gradient, gradient, error);
+}
+
+/* The picture of a latent, as generate would decode it. */
+static likeness_status decode(guide *g, const double *latent, likeness_image *image, lk_error *error) {
+    lk_instance *instance = g->picture->net.instance[0];
+    LK_TRY(put(g, instance, g->picture->latent, latent, error));
+    LK_TRY(lk_instance_run(instance, 0, error));
+    return lk_picture_take(g->picture, g->model, image, error);
+}
+
+/* ---- what is said and kept after each forward pass ---- */
+
+static void show_preview(guide *g, int iteration) {
+    const likeness_personalize_params *p = g->params;
+    likeness_image image = {0};
+    lk_error ignored = LK_ERROR_INIT; /* a preview is no reason to fail */
+    if (!p->preview || p->preview_every <= 0 || iteration % p->preview_every != 0) return;
+    if (lk_picture_take(g->picture, g->model, &image, &ignored) != LIKENESS_OK) return;
+    p->preview(p->preview_user, iteration, &image);
+    likeness_image_free(&image);
+}
+
+static bool on_step(void *user, const lk_guidance_step *step) {
+    guide *g = user;
+    likeness_personalize_result *r = g->result;
+    int segments = r->segments;
+    r->iterations = step->iteration;
+    r->log[step->iteration] = (likeness_iteration){step->loss, step->likeness, lk_time_seconds() - g->started};
+    for (int k = 1; k <= segments; k++) {
+        r->gradient_norms[step->iteration * segments + k - 1] = step->norm[k - 1];
+        r->offset_norms[step->iteration * segments + k - 1] = step->offset_norm[k];
+    }
+    show_preview(g, step->iteration);
+    g->stopped_early = !lk_progress(&g->params->base, "guide", step->iteration, step->iterations, step->likeness);
+    return !g->stopped_early;
+}
+
+/* ---- setting up ---- */
+
+static likeness_status check(const likeness_model *model, const likeness_personalize_params *p, lk_error *error) {
+    if (!model->identity.present)
+        return lk_fail(error, LIKENESS_UNSUPPORTED,
+                       "%s has no identity encoder to guide with; give one with --discriminator FILE.onnx",
+                       model->files.folder);
+    if (!p->reference || !p->reference->rgb) return lk_fail(error, LIKENESS_USAGE, "there is no reference picture");
+    if (p->iterations < -1 || p->iterations > 1000000)
+        return lk_fail(error, LIKENESS_USAGE, "%d iterations make no sense", (int)p->iterations);
+    if (!(p->id_scale >= 0) || !isfinite(p->id_scale) || !(p->step_factor >= 0) || !isfinite(p->step_factor))
+        return lk_fail(error, LIKENESS_USAGE, "the guidance scale and the step factor must not be negative");
+    if (p->method < LIKENESS_METHOD_ANCHORED || p->method > LIKENESS_METHOD_NOISE_DESCENT || p->reading < 0 ||
+        p->reading > 2)
+        return lk_fail(error, LIKENESS_USAGE, "there is no method %d with reading %d", (int)p->method, (int)p->reading);
+    return LIKENESS_OK;
+}
+
+/* One flow instance a segment where memory allows, else one for all. */
+static likeness_status place_segments(guide *g, lk_error *error) {
+    const likeness_personalize_params *p = g->params;
+    likeness_context *context = g->model->context;
+    bool gradient = p->method != LIKENESS_METHOD_UNANCHORED;
+    LK_TRY(lk_run_flow(g->run, g->model, gradient, p->recompute, error));
+    g->flow = &g->model->flow[gradient];
+    int segments = g->run->steps, more = segments - g->flow->net.instance_count;
+    g->keep = !p->recompute && gradient && segments <= LK_NETWORK_MAX_INSTANCES &&
+              lk_network_bytes(&g->flow->net, more) <= lk_memory_left(context) / 2;
+    int instances = g->keep ? segments : 1;
+    LK_TRY(lk_network_instances(&g->flow->net, context, instances, error));
+    lk_context_log(context, "guidance: %d steps, activations of %s (%.1f MiB each)", segments,
+                   g->keep ? "all of them are kept" : "one at a time are kept, the others computed again",
+                   (double)lk_network_bytes(&g->flow->net, 1) / 1048576);
+    for (int i = 0; i < instances; i++) {
+        LK_TRY(lk_flow_set_prompt(g->flow, i, g->run, error));
+        if (g->keep)
+            LK_TRY(lk_flow_set_step(g->flow, i, g->model, g->run->times[i], g->run->times[i + 1] - g->run->times[i],
+                                    error));
+    }
+    return LIKENESS_OK;
+}
+
+static likeness_status place_loss(guide *g, lk_error *error) {
+    likeness_model *model = g->model;
+    const lk_run *run = g->run;
+    float *reference = NULL, cotangent = (float)-loss_scale;
+    LK_TRY(lk_picture_network_build(&model->picture[1], &model->files, &model->identity.network, model->context,
+                                    run->latent_height, run->latent_width, error));
+    g->picture = &model->picture[1];
+    LK_TRY(lk_network_instances(&g->picture->net, model->context, 1, error));
+    LK_TRY(lk_encoder_embed(&model->identity, model, g->params->reference, &reference, error));
+    likeness_status status = lk_instance_write(g->picture->net.instance[0], g->picture->reference, reference, error);
+    if (status == LIKENESS_OK)
+        status = lk_instance_write(g->picture->net.instance[0], g->picture->cotangent, &cotangent, error);
+    lk_free(reference);
+    return status;
+}
+
+static likeness_status make_room(likeness_personalize_result *r, int segments, int iterations, lk_error *error) {
+    size_t rows = (size_t)iterations + 1;
+    r->segments = segments;
+    r->log = lk_alloc(rows, sizeof *r->log);
+    r->gradient_norms = lk_alloc(rows * (size_t)segments, sizeof *r->gradient_norms);
+    r->offset_norms = lk_alloc(rows * (size_t)segments, sizeof *r->offset_norms);
+    if (r->log && r->gradient_norms && r->offset_norms) return LIKENESS_OK;
+    return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for the record of %d iterations", iterations);
+}
+
+/* ---- the run ---- */
+
+typedef struct latents {
+    double *noise, *last, *best, *unguided;
+} latents;
+
+static likeness_status iterate(guide *g, int iterations, latents *z, lk_error *error) {
+    const likeness_personalize_params *p = g->params;
+    int segments = g->run->steps;
+    double factor[LK_GUIDANCE_MAX_SEGMENTS];
+    for (int k = 0; k < segments; k++)
+        factor[k] = p->step_factor > 0 ? p->step_factor : 1;
+    lk_flow_problem problem = {.user = g,
+                               .segments = segments,
+                               .dimension = g->run->dimension,
+                               .segment = segment,
+                               .segment_vjp = segment_vjp,
+                               .loss = loss_of,
+                               .end_displacement = end_displacement};
+    lk_guidance_options options = {.method = (lk_guidance_method)p->method,
+                                   .reading = (lk_guidance_reading)p->reading,
+                                   .iterations = iterations,
+                                   .scale = (p->id_scale > 0 ? p->id_scale : 1) *
+                                            sqrt((double)g->run->dimension / scale_dimension),
+                                   .step_factor = factor,
+                                   .f32 = true,
+                                   .until = p->until};
+    if (p->method == LIKENESS_METHOD_NOISE_DESCENT) {
+        options.momentum = 0.9;
+        options.noise_decay = 1;
+    }
+    lk_initial_noise(g->run->seed, g->run->dimension, g->latent);
+    for (size_t i = 0; i < g->run->dimension; i++)
+        z->noise[i] = (double)g->latent[i];
+    lk_guidance_result result = {.latent = z->last, .best = z->best, .unguided = z->unguided};
+    g->started = lk_time_seconds();
+    LK_TRY(lk_anchored_guidance(&problem, &options, z->noise, on_step, g, &result, error));
+    likeness_personalize_result *r = g->result;
+    r->interrupted = g->stopped_early;
+    r->likeness_unguided = result.unguided_likeness;
+    r->likeness_guided = r->interrupted ? result.best_likeness : result.likeness;
+    LK_TRY(decode(g, z->unguided, &r->unguided, error));
+    return decode(g, r->interrupted ? z->best : z->last, &r->guided, error);
+}
+
+static likeness_status score(guide *g, lk_error *error) {
+    likeness_personalize_result *r = g->result;
+    lk_encoder *judge = &g->model->judge;
+    const lk_onnx_preprocessing *p = &judge->network.preprocessing;
+    r->judge_threshold = judge->present && p->has_threshold ? p->threshold : NAN;
+    LK_TRY(lk_encoder_compare(judge, g->model, &r->unguided, g->params->reference, &r->judge_unguided, error));
+    return lk_encoder_compare(judge, g->model, &r->guided, g->params->reference, &r->judge_guided, error);
+}
+
+static likeness_status personalize(guide *g, lk_run *run, lk_error *error) {
+    const likeness_personalize_params *p = g->params;
+    int iterations = p->iterations == 0 ? 50 : p->iterations < 0 ? 0 : p->iterations;
+    LK_TRY(check(g->model, p, error));
+    LK_TRY(lk_run_start(run, g->model, &p->base, error));
+    if (run->steps > LK_GUIDANCE_MAX_SEGMENTS)
+        return lk_fail(error, LIKENESS_USAGE, "guidance goes through 1 to %d sampling steps, not %d",
+                       LK_GUIDANCE_MAX_SEGMENTS, (int)run->steps);
+    LK_TRY(make_room(g->result, run->steps, iterations, error));
+    double *memory = lk_alloc(4 * run->dimension, sizeof *memory);
+    g->latent = lk_alloc(run->dimension, sizeof *g->latent);
+    likeness_status status =
+        memory && g->latent ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for a latent");
+    if (status == LIKENESS_OK) status = lk_run_text(run, g->model, &p->base, error);
+    if (status == LIKENESS_OK) status = place_segments(g, error);
+    if (status == LIKENESS_OK) status = place_loss(g, error);
+    if (status == LIKENESS_OK) {
+        latents z = {memory, memory + run->dimension, memory + 2 * run->dimension, memory + 3 * run->dimension};
+        status = iterate(g, iterations, &z, error);
+    }
+    if (status == LIKENESS_OK) status = score(g, error);
+    lk_free(memory);
+    lk_free(g->latent);
+    return status;
+}
+
+likeness_status likeness_personalize(likeness_model *model, const likeness_personalize_params *params,
+                                     likeness_personalize_result *result) {
+    lk_error *error = lk_context_begin(model->context);
+    lk_run run = {0};
+    *result = (likeness_personalize_result){.judge_unguided = NAN, .judge_guided = NAN, .judge_threshold = NAN};
+    guide g = {.model = model, .params = params, .run = &run, .result = result};
+    likeness_status status = personalize(&g, &run, error);
+    lk_run_end(&run);
+    if (status != LIKENESS_OK) {
+        likeness_personalize_result_free(result);
+        return status;
+    }
+    if (!result->interrupted) return LIKENESS_OK;
+    return lk_fail(error, LIKENESS_INTERRUPTED, "interrupted after %d iterations", (int)result->iterations);
+}
+
+void likeness_personalize_result_free(likeness_personalize_result *result) {
+    likeness_image_free(&result->unguided);
+    likeness_image_free(&result->guided);
+    lk_free(result->log);
+    lk_free(result->gradient_norms);
+    lk_free(result->offset_norms);
+    *result = (likeness_personalize_result){0};
+}
