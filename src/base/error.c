@@ -1,6 +1,8 @@
 /* base/error.c - see error.h. */
 #include "base/error.h"
 
+#include "base/text.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +16,21 @@ static const struct {
 #undef LK_STATUS_ROW
 };
 
+/* Messages quote files and go to terminals: line feeds, escape sequences and cut or broken UTF-8 become '?'. */
+static void make_printable(char *text) {
+    size_t length = strlen(text), out = 0, used;
+    for (size_t i = 0; i < length; i += used) {
+        int32_t c = lk_utf8_decode((const uint8_t *)text + i, length - i, &used);
+        if (c < 32 || (c >= 127 && c < 160)) {
+            text[out++] = '?';
+            continue;
+        }
+        memmove(text + out, text + i, used);
+        out += used;
+    }
+    text[out] = 0;
+}
+
 likeness_status lk_fail(lk_error *error, likeness_status status, const char *format, ...) {
     if (error->status != LIKENESS_OK) return error->status;
     error->status = status;
@@ -21,6 +38,7 @@ likeness_status lk_fail(lk_error *error, likeness_status status, const char *for
     va_start(arguments, format);
     vsnprintf(error->message, sizeof error->message, format, arguments);
     va_end(arguments);
+    make_printable(error->message);
     return status;
 }
 
@@ -33,6 +51,7 @@ void lk_error_prefix(lk_error *error, const char *format, ...) {
     char old[sizeof error->message];
     memcpy(old, error->message, sizeof old);
     snprintf(error->message, sizeof error->message, "%s: %.*s", prefix, (int)(sizeof old - sizeof prefix - 3), old);
+    make_printable(error->message);
 }
 
 const char *lk_status_text(likeness_status status) {

@@ -10,7 +10,7 @@
 
 typedef struct lk_error {
     likeness_status status; /* LIKENESS_OK while nothing failed */
-    char message[768];      /* one line, UTF-8, no trailing newline */
+    char message[768];      /* one line of printable UTF-8; what is neither, such as a hostile name, shows as '?' */
 } lk_error;
 
 #define LK_ERROR_INIT                                                                                                  \

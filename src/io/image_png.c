@@ -143,17 +143,32 @@ static likeness_status collect(png_job *job, lk_image_texts *texts, int *orienta
     return LIKENESS_OK;
 }
 
+static uint32_t big_endian(const uint8_t *b) {
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
+/* Length, kind, data and sum of every chunk must lie inside the file: libpng makes room for what a chunk claims (up to
+ * 2 GiB, zeroed) before it reads. */
+static likeness_status check_chunks(const char *name, const uint8_t *data, size_t size, lk_error *error) {
+    for (size_t at = 8; at < size;) {
+        uint32_t length = size - at < 12 ? UINT32_MAX : big_endian(data + at);
+        if (size - at < 12 || length > size - at - 12)
+            return lk_fail(error, LIKENESS_BAD_FILE,
+                           "%s: damaged PNG picture (the chunk at byte %zu does not end inside the file; is it cut?)",
+                           name, at);
+        if (memcmp(data + at + 4, "IEND", 4) == 0) break;
+        at += 12 + (size_t)length;
+    }
+    return LIKENESS_OK;
+}
+
 likeness_status lk_png_decode(lk_image *image, lk_image_texts *texts, int *orientation, const char *name,
                               const uint8_t *data, size_t size, lk_error *error) {
     /* 8 signature, 4 length, "IHDR", width, height: looked at before libpng allocates anything */
     if (size < 33 || memcmp(data + 12, "IHDR", 4) != 0)
         return lk_fail(error, LIKENESS_BAD_FILE, "%s: damaged PNG picture (it has no complete header)", name);
-    uint32_t dimensions[2];
-    for (int i = 0; i < 2; i++) {
-        const uint8_t *b = data + 16 + 4 * i;
-        dimensions[i] = (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
-    }
-    LK_TRY(lk_image_check_size(name, dimensions[0], dimensions[1], error));
+    LK_TRY(lk_image_check_size(name, big_endian(data + 16), big_endian(data + 20), error));
+    LK_TRY(check_chunks(name, data, size, error));
     png_job job = {.data = data, .size = size};
     if (!read_all(&job)) {
         job_failed(&job, name, "read", error);
