@@ -269,7 +269,7 @@ likeness_status lk_device_open(const lk_device_options *options, lk_device **out
 void lk_device_close(lk_device *device) {
     if (!device) return;
     if (device->handle) {
-        vkDeviceWaitIdle(device->handle);
+        if (!device->probe.caps.null_device) vkDeviceWaitIdle(device->handle); /* it has nothing to wait for */
         lk_cache_close(device);
         lk_pipeline_close(device);
         lk_memory_close(device);

@@ -95,6 +95,9 @@ likeness_status lk_block_create(lk_device *device, uint64_t bytes, const char *p
                                 lk_error *error) {
     *out = NULL;
     if (bytes == 0) bytes = 4;
+    if (device->probe.caps.null_device)
+        return lk_fail(error, LIKENESS_NO_DEVICE, "%s only compiles shaders and runs nothing: choose another device",
+                       device->probe.caps.name);
     if (bytes > device->probe.caps.max_block)
         return lk_fail(error, LIKENESS_OUT_OF_MEMORY,
                        "%s needs %.1f MiB in one piece; %s allows %.1f MiB: ask for a smaller picture", purpose,

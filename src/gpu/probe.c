@@ -115,7 +115,7 @@ static bool probe_queue(VkPhysicalDevice physical, lk_probe *probe) {
 
 /* Type for blocks: in the largest device-local heap, mappable if such a type exists there. Staging: mappable, cached.
  */
-static bool probe_memory(VkPhysicalDevice physical, const lk_device_options *options, lk_probe *probe) {
+static void probe_memory(VkPhysicalDevice physical, const lk_device_options *options, lk_probe *probe) {
     lk_caps *caps = &probe->caps;
     VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
@@ -137,8 +137,8 @@ static bool probe_memory(VkPhysicalDevice physical, const lk_device_options *opt
             any_local = local;
         }
     }
-    caps->heap_bytes = memory->memoryHeaps[heap].size;
-    if (probe->has_memory_budget) {
+    if (memory->memoryHeapCount > 0) caps->heap_bytes = memory->memoryHeaps[heap].size;
+    if (probe->has_memory_budget && memory->memoryHeapCount > 0) {
         uint64_t used = budget.heapUsage[heap];
         caps->budget_bytes = budget.heapBudget[heap] > used ? budget.heapBudget[heap] - used : 0;
     }
@@ -164,7 +164,7 @@ static bool probe_memory(VkPhysicalDevice physical, const lk_device_options *opt
     }
     if (best < 0 || staging < 0) {
         snprintf(probe->reason, sizeof probe->reason, "the driver offers no usable memory");
-        return false;
+        return;
     }
     VkMemoryPropertyFlags flags = memory->memoryTypes[best].propertyFlags;
     probe->device_type = (uint32_t)best;
@@ -174,7 +174,6 @@ static bool probe_memory(VkPhysicalDevice physical, const lk_device_options *opt
     caps->unified_memory = caps->is_cpu || (caps->host_visible && caps->device_class == LK_CLASS_INTEGRATED);
     probe->device_mappable = caps->host_visible && !options->pretend_unmappable;
     probe->device_cached = flags & VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
-    return true;
 }
 
 #ifdef VK_KHR_cooperative_matrix
@@ -238,8 +237,6 @@ void lk_probe_device(VkPhysicalDevice physical, const lk_device_options *options
     caps->pipeline_executable_info = probe->has_executable_properties;
 
     bool fine = probe_core(physical, probe) && probe_queue(physical, probe);
-    caps->is_cpu = caps->device_class == LK_CLASS_CPU;
-    fine = fine && probe_memory(physical, options, probe);
 #ifdef VK_KHR_cooperative_matrix
     if (fine && lk_has_extension(extensions, extension_count, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME))
         probe_matrices(physical, caps);
@@ -251,6 +248,7 @@ void lk_probe_device(VkPhysicalDevice physical, const lk_device_options *options
         vkGetPhysicalDeviceProperties2(physical, &properties);
         lk_driver_facts(physical, driver.driverID, extensions, extension_count, caps);
     }
+    if (fine && !caps->null_device) probe_memory(physical, options, probe); /* a card that is not there has none */
     lk_free(extensions);
 
     if (options->max_groups_axis && options->max_groups_axis < caps->max_groups_axis)

@@ -683,6 +683,9 @@ likeness_status lk_replay(lk_recording *recording, lk_error *error) {
     lk_device *device = recording->device;
     LK_TRY(lk_recording_wait(recording, error));
     if (device->lost) return lk_fail(error, LIKENESS_DEVICE_LOST, "the device was lost: start again");
+    if (device->probe.caps.null_device)
+        return lk_fail(error, LIKENESS_NO_DEVICE, "%s only compiles shaders and runs nothing: choose another device",
+                       device->probe.caps.name);
     LK_TRY(lk_recording_finish(recording, error));
     if (recording->count == 0) return LIKENESS_OK;
     if (recording->rebuild) {

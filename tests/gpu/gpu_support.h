@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -135,5 +136,32 @@ static inline void gpu_axpy_check(gpu_axpy *axpy, int times) {
 }
 
 static inline void gpu_axpy_free(gpu_axpy *axpy) { lk_block_destroy(axpy->block); }
+
+/* ---- files ---- */
+
+static inline long gpu_file_size(const char *path) {
+    FILE *file = fopen(path, "rb");
+    if (!file) return -1;
+    fseek(file, 0, SEEK_END);
+    long size = ftell(file);
+    fclose(file);
+    return size;
+}
+
+/* Keeps the first `keep` bytes (-1: all) and flips a bit of byte `flip` (-1: none). */
+static inline void gpu_damage(const char *path, long keep, long flip) {
+    long size = gpu_file_size(path);
+    if (size < 0) fail_msg("%s is not there", path);
+    if (size < 0) return; /* fail_msg comes not back; compilers do not know */
+    unsigned char *data = malloc((size_t)size);
+    FILE *file = fopen(path, "rb");
+    assert_int_equal(fread(data, 1, (size_t)size, file), size);
+    fclose(file);
+    if (flip >= 0 && flip < size) data[flip] ^= 0x40;
+    file = fopen(path, "wb");
+    assert_int_equal(fwrite(data, 1, (size_t)(keep >= 0 ? keep : size), file), keep >= 0 ? keep : size);
+    fclose(file);
+    free(data);
+}
 
 #endif

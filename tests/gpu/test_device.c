@@ -153,28 +153,6 @@ static void use_one_pipeline(lk_device *device) {
     gpu_axpy_free(&axpy);
 }
 
-static long file_size(const char *path) {
-    FILE *file = fopen(path, "rb");
-    if (!file) return -1;
-    fseek(file, 0, SEEK_END);
-    long size = ftell(file);
-    fclose(file);
-    return size;
-}
-
-static void damage(const char *path, long keep, long flip) {
-    long size = file_size(path);
-    unsigned char *data = malloc((size_t)size);
-    FILE *file = fopen(path, "rb");
-    assert_int_equal(fread(data, 1, (size_t)size, file), size);
-    fclose(file);
-    if (flip >= 0 && flip < size) data[flip] ^= 0x40;
-    file = fopen(path, "wb");
-    assert_int_equal(fwrite(data, 1, (size_t)(keep >= 0 ? keep : size), file), keep >= 0 ? keep : size);
-    fclose(file);
-    free(data);
-}
-
 static void cache_survives_anything(void **state) {
     (void)state;
     char folder[] = "/tmp/likeness-cache-XXXXXX";
@@ -185,16 +163,16 @@ static void cache_survives_anything(void **state) {
     snprintf(path, sizeof path, "%s", cache_file(device, folder));
     use_one_pipeline(device);
     lk_device_close(device);
-    long size = file_size(path);
+    long size = gpu_file_size(path);
     assert_true(size >= 56 + 32);
     long wrong[][2] = {{-1, -1}, {0, -1}, {10, -1}, {56, -1}, {60, -1}, {size - 1, -1},
                        {-1, 0},  {-1, 9}, {-1, 30}, {-1, 45}, {-1, 58}, {-1, size - 1}};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; ++i) {
-        damage(path, wrong[i][0], wrong[i][1]);
+        gpu_damage(path, wrong[i][0], wrong[i][1]);
         device = gpu_open(&options);
         use_one_pipeline(device);
         lk_device_close(device);
-        assert_int_equal(file_size(path), size); /* written anew */
+        assert_int_equal(gpu_file_size(path), size); /* written anew */
     }
     remove(path);
     rmdir(folder);
