@@ -96,7 +96,7 @@ likeness_status likeness_devices(const likeness_options *options,
         lk_device_describe(&entries[i].caps, description, sizeof description);
         size_t used = strlen(description);
         if (!entries[i].usable)
-            snprintf(description + used, sizeof description - used, "   cannot be used: %s\n", entries[i].reason);
+            snprintf(description + used, sizeof description - used, "     cannot be used: %s\n", entries[i].reason);
         any_chosen = any_chosen || entries[i].chosen;
         row(user, (int)i, summary, description, entries[i].chosen);
     }

@@ -182,6 +182,7 @@ static void report(lk_check_result *result, const lk_trace *trace, uint64_t firs
 typedef struct lk_live_list {
     lk_live *item;
     uint64_t count, capacity;
+    uint64_t open; /* the first that has no barrier after it yet; those behind it have none either */
 } lk_live_list;
 
 static bool keep(lk_live_list *live, uint64_t entry, const lk_trace_range *range) {
@@ -202,15 +203,17 @@ static void forget(lk_live_list *live) {
     for (uint64_t i = 0; i < live->count; ++i)
         if (!(live->item[i].barrier && live->item[i].available && live->item[i].waited))
             live->item[kept++] = live->item[i];
-    live->count = kept;
+    live->count = live->open = kept;
+    while (live->open > 0 && !live->item[live->open - 1].barrier)
+        --live->open;
 }
 
 static bool check_command(const lk_trace *trace, uint64_t index, lk_live_list *live, lk_check_result *result) {
     const lk_trace_entry *entry = &trace->entries[index];
     for (uint32_t r = 0; r < entry->range_count; ++r) {
         const lk_trace_range *range = &trace->ranges[entry->first_range + r];
-        for (uint64_t i = 0; i < live->count; ++i)
-            if (!live->item[i].barrier && live->item[i].entry != index && touch(&live->item[i].range, range))
+        for (uint64_t i = live->open; i < live->count; ++i)
+            if (live->item[i].entry != index && touch(&live->item[i].range, range))
                 report(result, trace, live->item[i].entry, index);
         if (!keep(live, index, range)) return false;
     }
@@ -229,6 +232,10 @@ static void check_host(const lk_trace *trace, uint64_t index, const lk_live_list
 }
 
 likeness_status lk_check_trace(const lk_device *device, lk_check_result *result, lk_error *error) {
+    return lk_check_trace_without(device, 0, result, error);
+}
+
+likeness_status lk_check_trace_without(const lk_device *device, uint64_t n, lk_check_result *result, lk_error *error) {
     memset(result, 0, sizeof *result);
     const lk_trace *trace = device->trace;
     if (!trace) return lk_fail(error, LIKENESS_INTERNAL, "the device was opened without a trace");
@@ -243,11 +250,12 @@ likeness_status lk_check_trace(const lk_device *device, lk_check_result *result,
             fine = check_command(trace, index, &live, result);
             break;
         case LK_TRACE_BARRIER:
-            ++result->barriers;
+            if (++result->barriers == n) break;
             for (uint64_t i = 0; i < live.count; ++i) {
                 live.item[i].barrier = true;
                 if (entry->to_host) live.item[i].available = true;
             }
+            live.open = live.count;
             break;
         case LK_TRACE_SUBMIT:
             ++result->submits;
@@ -283,17 +291,19 @@ static uint32_t poison(int run, uint64_t address) {
     return (run == 1 ? 0x7f600000u : 0xff600000u) + noise;
 }
 
-/* marks[i]: 1 the command may read word i, 2 it may write it */
-static void mark(unsigned char *marks, uint64_t bytes, const lk_range *range) {
-    uint64_t begin = range->ref.offset + range->offset;
+/* marks[i]: LK_READ the command may read byte i, LK_WRITE it may write it. */
+static void mark(unsigned char *marks, const lk_buffer_ref *memory, const lk_range *range) {
+    uint64_t begin = range->ref.offset + range->offset, end = memory->offset + memory->bytes;
     for (uint64_t row = 0; row < range->rows; ++row)
         for (uint64_t i = 0; i < range->bytes; ++i) {
             uint64_t at = begin + row * range->stride + i;
-            if (at < bytes) marks[at] |= (unsigned char)range->access;
+            if (at >= memory->offset && at < end) marks[at - memory->offset] |= (unsigned char)range->access;
         }
 }
 
+/* One part of the memory. */
 typedef struct lk_truth {
+    lk_buffer_ref ref;
     unsigned char *before, *poisoned, *after, *first, *marks;
 } lk_truth;
 
@@ -308,77 +318,78 @@ static void truth_free(lk_truth *truth, uint32_t count) {
     lk_free(truth);
 }
 
-static likeness_status truth_run(lk_recording *recording, uint32_t index, lk_block *const *blocks, uint32_t block_count,
-                                 lk_truth *truth, int run, lk_error *error) {
-    const lk_command *command = lk_recording_command(recording, index);
-    const char *label = command->label                         ? command->label
-                        : command->kind == LK_COMMAND_DISPATCH ? lk_shader_table[command->shader]->name
-                                                               : "copy or fill";
-    for (uint32_t b = 0; b < block_count; ++b) {
-        uint64_t bytes = lk_block_bytes(blocks[b]);
-        memcpy(truth[b].poisoned, truth[b].before, bytes);
-        for (uint64_t at = 0; at + 4 <= bytes; at += 4) {
-            uint32_t word = poison(run, at);
-            /* Byte by byte: a half-word tensor may declare two bytes of a word. */
-            for (int i = 0; i < 4; ++i)
-                if (!(truth[b].marks[at + (uint64_t)i] & LK_READ))
-                    truth[b].poisoned[at + (uint64_t)i] = (unsigned char)(word >> (8 * i));
-        }
-        LK_TRY(lk_ref_write(lk_block_ref(blocks[b]), 0, truth[b].poisoned, bytes, error));
+static likeness_status truth_begin(lk_truth *truth, const lk_command *command, const lk_buffer_ref *ref,
+                                   lk_error *error) {
+    truth->ref = *ref;
+    truth->before = lk_alloc(ref->bytes, 1);
+    truth->poisoned = lk_alloc(ref->bytes, 1);
+    truth->after = lk_alloc(ref->bytes, 1);
+    truth->first = lk_alloc(ref->bytes, 1);
+    truth->marks = lk_alloc(ref->bytes, 1);
+    if (!truth->before || !truth->poisoned || !truth->after || !truth->first || !truth->marks)
+        return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "out of memory for the truth check");
+    for (uint32_t r = 0; r < command->range_count; ++r)
+        if (command->range[r].ref.block == ref->block) mark(truth->marks, ref, &command->range[r]);
+    return lk_ref_read(*ref, 0, truth->before, ref->bytes, error);
+}
+
+static likeness_status truth_poison(lk_truth *truth, int run, lk_error *error) {
+    for (uint64_t at = 0; at + 4 <= truth->ref.bytes; at += 4) {
+        uint32_t word = poison(run, truth->ref.offset + at);
+        /* Byte by byte: a half-word tensor may declare two bytes of a word. */
+        for (uint64_t i = 0; i < 4; ++i)
+            truth->poisoned[at + i] =
+                truth->marks[at + i] & LK_READ ? truth->before[at + i] : (unsigned char)(word >> (8 * i));
     }
-    LK_TRY(lk_recording_run_one(recording, index, error));
-    for (uint32_t b = 0; b < block_count; ++b) {
-        uint64_t bytes = lk_block_bytes(blocks[b]);
-        LK_TRY(lk_ref_read(lk_block_ref(blocks[b]), 0, truth[b].after, bytes, error));
-        for (uint64_t at = 0; at < bytes; ++at) {
-            bool written = truth[b].marks[at] & LK_WRITE;
-            if (!written && truth[b].after[at] != truth[b].poisoned[at])
-                return lk_fail(error, LIKENESS_INTERNAL,
-                               "%s (command %u) changed byte %llu of block %u, which it does not declare as written",
-                               label, index, (unsigned long long)at, b);
-            if (written && run > 0 && truth[b].after[at] != truth[b].first[at])
-                return lk_fail(
-                    error, LIKENESS_INTERNAL,
-                    "%s (command %u): byte %llu of block %u depends on memory that it does not declare as read, or "
-                    "is not written at all",
-                    label, index, (unsigned long long)at, b);
-        }
-        if (run == 0) memcpy(truth[b].first, truth[b].after, bytes);
+    return lk_ref_write(truth->ref, 0, truth->poisoned, truth->ref.bytes, error);
+}
+
+static likeness_status truth_look(lk_truth *truth, int run, const char *label, uint32_t index, uint32_t part,
+                                  lk_error *error) {
+    uint64_t bytes = truth->ref.bytes;
+    LK_TRY(lk_ref_read(truth->ref, 0, truth->after, bytes, error));
+    for (uint64_t at = 0; at < bytes; ++at) {
+        bool written = truth->marks[at] & LK_WRITE;
+        if (!written && truth->after[at] != truth->poisoned[at])
+            return lk_fail(error, LIKENESS_INTERNAL,
+                           "%s (command %u) changed byte %llu of block %u, which it does not declare as written", label,
+                           index, (unsigned long long)(truth->ref.offset + at), part);
+        if (written && run > 0 && truth->after[at] != truth->first[at])
+            return lk_fail(error, LIKENESS_INTERNAL,
+                           "%s (command %u): byte %llu of block %u depends on memory that it does not declare as read, "
+                           "or is not written at all",
+                           label, index, (unsigned long long)(truth->ref.offset + at), part);
     }
+    if (run == 0) memcpy(truth->first, truth->after, bytes);
     return LIKENESS_OK;
 }
 
-likeness_status lk_check_truth(lk_recording *recording, uint32_t index, lk_block *const *blocks, uint32_t block_count,
+likeness_status lk_check_truth(lk_recording *recording, uint32_t index, const lk_buffer_ref *memory, uint32_t count,
                                lk_error *error) {
     if (index >= lk_recording_count(recording))
         return lk_fail(error, LIKENESS_INTERNAL, "there is no command %u", index);
     const lk_command *command = lk_recording_command(recording, index);
-    lk_truth *truth = lk_alloc(block_count, sizeof *truth);
+    const char *label = command->label                         ? command->label
+                        : command->kind == LK_COMMAND_DISPATCH ? lk_shader_table[command->shader]->name
+                                                               : "copy or fill";
+    lk_truth *truth = lk_alloc((size_t)count + 1, sizeof *truth);
     if (!truth) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "out of memory for the truth check");
     likeness_status status = LIKENESS_OK;
-    for (uint32_t b = 0; b < block_count && status == LIKENESS_OK; ++b) {
-        uint64_t bytes = lk_block_bytes(blocks[b]);
-        truth[b].before = lk_alloc(bytes, 1);
-        truth[b].poisoned = lk_alloc(bytes, 1);
-        truth[b].after = lk_alloc(bytes, 1);
-        truth[b].first = lk_alloc(bytes, 1);
-        truth[b].marks = lk_alloc(bytes, 1);
-        if (!truth[b].before || !truth[b].poisoned || !truth[b].after || !truth[b].first || !truth[b].marks)
-            status = lk_fail(error, LIKENESS_OUT_OF_MEMORY, "out of memory for the truth check");
-        else
-            status = lk_ref_read(lk_block_ref(blocks[b]), 0, truth[b].before, bytes, error);
-        for (uint32_t r = 0; status == LIKENESS_OK && r < command->range_count; ++r)
-            if (command->range[r].ref.block == blocks[b]) mark(truth[b].marks, bytes, &command->range[r]);
+    for (uint32_t b = 0; b < count && status == LIKENESS_OK; ++b)
+        status = truth_begin(&truth[b], command, &memory[b], error);
+    for (int run = 0; run < 3 && status == LIKENESS_OK; ++run) {
+        for (uint32_t b = 0; b < count && status == LIKENESS_OK; ++b)
+            status = truth_poison(&truth[b], run, error);
+        if (status == LIKENESS_OK) status = lk_recording_run_one(recording, index, error);
+        for (uint32_t b = 0; b < count && status == LIKENESS_OK; ++b)
+            status = truth_look(&truth[b], run, label, index, b, error);
     }
-    for (int run = 0; run < 3 && status == LIKENESS_OK; ++run)
-        status = truth_run(recording, index, blocks, block_count, truth, run, error);
     /* What the command really leaves: its outputs over the untouched rest. */
-    for (uint32_t b = 0; b < block_count && status == LIKENESS_OK; ++b) {
-        uint64_t bytes = lk_block_bytes(blocks[b]);
-        for (uint64_t at = 0; at < bytes; ++at)
+    for (uint32_t b = 0; b < count && status == LIKENESS_OK; ++b) {
+        for (uint64_t at = 0; at < truth[b].ref.bytes; ++at)
             if (truth[b].marks[at] & LK_WRITE) truth[b].before[at] = truth[b].after[at];
-        status = lk_ref_write(lk_block_ref(blocks[b]), 0, truth[b].before, bytes, error);
+        status = lk_ref_write(truth[b].ref, 0, truth[b].before, truth[b].ref.bytes, error);
     }
-    truth_free(truth, block_count);
+    truth_free(truth, count);
     return status;
 }

@@ -323,27 +323,31 @@ void lk_device_describe(const lk_caps *caps, char *text, size_t bytes) {
     }
     if (caps->compute_units) snprintf(units, sizeof units, ", %u compute units", caps->compute_units);
     if (caps->budget_bytes) snprintf(budget, sizeof budget, ", %.1f free", (double)caps->budget_bytes / 1073741824.0);
+    char memory[160] = "none";
+    if (caps->heap_bytes)
+        snprintf(memory, sizeof memory, "%.1f GiB%s, blocks up to %.2f GiB%s", (double)caps->heap_bytes / 1073741824.0,
+                 budget, (double)caps->max_block / 1073741824.0,
+                 caps->unified_memory ? ", shared with the CPU"
+                 : caps->host_visible ? ", mapped"
+                                      : "");
     snprintf(text, bytes,
-             "Vulkan      %u.%u.%u, driver version %u, vendor %04x, device %04x\n"
-             "memory      %.1f GiB%s, blocks up to %.2f GiB%s\n"
-             "workgroups  up to %u invocations, %u KiB shared, %u an axis%s\n"
-             "subgroups   %u lanes (%u to %u%s)%s%s%s\n"
-             "types       f32%s%s%s%s\n"
-             "matrices    %s\n"
-             "kernels     %s",
+             "     Vulkan      %u.%u.%u, driver version %u, vendor %04x, device %04x\n"
+             "     memory      %s\n"
+             "     workgroups  up to %u invocations, %u KiB shared, %u an axis%s\n"
+             "     subgroups   %u lanes (%u to %u%s)%s%s%s\n"
+             "     types       f32%s%s%s%s\n"
+             "     matrices    %s\n"
+             "     kernels     %s\n",
              VK_API_VERSION_MAJOR(caps->api_version), VK_API_VERSION_MINOR(caps->api_version),
-             VK_API_VERSION_PATCH(caps->api_version), caps->driver_version, caps->vendor_id, caps->device_id,
-             (double)caps->heap_bytes / 1073741824.0, budget, (double)caps->max_block / 1073741824.0,
-             caps->unified_memory ? ", shared with the CPU"
-             : caps->host_visible ? ", mapped"
-                                  : "",
+             VK_API_VERSION_PATCH(caps->api_version), caps->driver_version, caps->vendor_id, caps->device_id, memory,
              caps->max_group_invocations, caps->shared_memory_bytes / 1024, caps->max_groups_axis, units,
              caps->subgroup_size, caps->min_subgroup_size, caps->max_subgroup_size,
              caps->subgroup_size_control ? ", can be required" : "", caps->subgroup_arithmetic ? ", sums" : "",
              caps->subgroup_shuffle ? ", shuffle" : "", caps->subgroup_ballot ? ", ballot" : "",
              caps->f16_arithmetic ? ", f16" : "", caps->storage_16bit ? ", 16-bit storage" : "",
              caps->int64 ? ", int64" : "", caps->f64 ? ", f64" : "", matrices,
-             caps->null_device ? "cannot run anything"
-             : caps->is_cpu    ? "flat kernels for CPU drivers"
-                               : "tiled kernels");
+             caps->null_device         ? "none: shaders are compiled and never run"
+             : caps->subgroup_size < 8 ? "plain: one thread a few results"
+             : caps->is_cpu            ? "flat: one subgroup a tile, for CPU drivers"
+                                       : "tiled: a workgroup a tile in shared memory");
 }

@@ -29,15 +29,16 @@ static void accumulate(reverse *r, lk_value value, lk_value contribution) {
     *sum = *sum == LK_NO_VALUE ? contribution : lk_add(r->graph, *sum, contribution);
 }
 
+/* Through every f32 input, differentiable or not: a derivative that does not exist is refused, not taken as zero. */
 static void mark_leads(reverse *r, const lk_value *wrt, int wrt_count) {
     for (int i = 0; i < wrt_count; i++)
-        if (wrt[i] >= 0 && wrt[i] < r->value_count) r->leads[wrt[i]] = true;
+        r->leads[wrt[i]] = true;
     for (int32_t n = 0; n < r->graph->node_count; n++) {
         const lk_node *node = &r->graph->nodes[n];
-        uint32_t differentiable = lk_op_row_of(node->call.op)->differentiable;
         bool leads = false;
         for (int i = 0; i < node->call.input_count; i++)
-            leads = leads || (node->input[i] != LK_NO_VALUE && (differentiable >> i & 1u) && r->leads[node->input[i]]);
+            leads = leads ||
+                    (node->input[i] != LK_NO_VALUE && node->call.input[i].dtype != LK_I32 && r->leads[node->input[i]]);
         /* A wanted value in the middle of the graph stays a wanted value. */
         for (int i = 0; i < LK_MAX_OUTPUTS && leads; i++)
             if (node->output[i] != LK_NO_VALUE) r->leads[node->output[i]] = true;
@@ -62,21 +63,54 @@ static void visit(reverse *r, int32_t index) {
     for (int i = 0; i < LK_MAX_INPUTS; i++) {
         view.input[i] = inputs[i] = node->input[i];
         grads[i] = LK_NO_VALUE;
-        if (inputs[i] != LK_NO_VALUE && (row->differentiable >> i & 1u) && r->leads[inputs[i]]) wanted |= 1u << i;
+        if (inputs[i] != LK_NO_VALUE && node->call.input[i].dtype != LK_I32 && r->leads[inputs[i]]) wanted |= 1u << i;
     }
     if (!any_upstream || wanted == 0) return;
     view.op = node->call.op;
     view.attributes = &attributes;
     view.input_count = node->call.input_count;
     view.output_count = node->call.output_count;
+    graph->scope = (lk_scope){.depth = 0}; /* a backward node is named by its forward node alone */
     lk_graph_push_scope(graph, "d:%s", node->name);
     lk_emitter emitter = {graph, emit_node, describe_value};
     lk_error error = LK_ERROR_INIT;
-    likeness_status status = row->gradient ? row->gradient(&emitter, &view, upstream, wanted, grads, &error)
-                                           : lk_fail(&error, LIKENESS_UNSUPPORTED, "has no gradient");
+    likeness_status status = LIKENESS_OK;
+    if (!row->gradient || (wanted & ~row->differentiable))
+        status = lk_fail(&error, LIKENESS_UNSUPPORTED, "%s has no gradient for the inputs that a wanted value leads to",
+                         lk_op_name(view.op));
+    else
+        status = row->gradient(&emitter, &view, upstream, wanted, grads, &error);
     if (status != LIKENESS_OK) lk_graph_fail(graph, status, "%s", error.message);
     for (int i = 0; i < LK_MAX_INPUTS && graph->error.status == LIKENESS_OK; i++)
         if ((wanted >> i & 1u) && grads[i] != LK_NO_VALUE) accumulate(r, inputs[i], grads[i]);
+}
+
+/* Outputs and cotangents fit each other, and every wanted value exists. */
+static bool check_arguments(lk_graph *graph, const lk_value *outputs, const lk_value *cotangents, int output_count,
+                            const lk_value *wrt, int wrt_count) {
+    char have[80], want[80];
+    for (int i = 0; i < output_count; i++) {
+        if (outputs[i] < 0 || outputs[i] >= graph->value_count || cotangents[i] < 0 ||
+            cotangents[i] >= graph->value_count) {
+            lk_graph_fail(graph, LIKENESS_INTERNAL, "gradient: output %d or its cotangent is no value of this graph",
+                          i);
+            return false;
+        }
+        const lk_tensor *output = lk_graph_tensor(graph, outputs[i]),
+                        *cotangent = lk_graph_tensor(graph, cotangents[i]);
+        if (lk_shape_equal(&output->shape, &cotangent->shape) && cotangent->dtype == LK_F32) continue;
+        lk_graph_fail(graph, LIKENESS_INTERNAL, "gradient: output %d is %s but its cotangent is %s%s", i,
+                      lk_shape_text(&output->shape, want, sizeof want),
+                      lk_shape_text(&cotangent->shape, have, sizeof have),
+                      cotangent->dtype == LK_F32 ? "" : " and not f32");
+        return false;
+    }
+    for (int i = 0; i < wrt_count; i++)
+        if (wrt[i] < 0 || wrt[i] >= graph->value_count) {
+            lk_graph_fail(graph, LIKENESS_INTERNAL, "gradient: wanted value %d is no value of this graph", i);
+            return false;
+        }
+    return true;
 }
 
 int lk_graph_gradient(lk_graph *graph, const lk_value *outputs, const lk_value *cotangents, int output_count,
@@ -84,9 +118,10 @@ int lk_graph_gradient(lk_graph *graph, const lk_value *outputs, const lk_value *
     for (int i = 0; i < wrt_count; i++)
         gradients[i] = LK_NO_VALUE;
     if (graph->error.status != LIKENESS_OK) return -1;
+    if (!check_arguments(graph, outputs, cotangents, output_count, wrt, wrt_count)) return -1;
     reverse r = {.graph = graph, .value_count = graph->value_count};
-    r.leads = lk_alloc((size_t)r.value_count, sizeof *r.leads);
-    r.cotangents = lk_alloc((size_t)r.value_count, sizeof *r.cotangents);
+    r.leads = lk_alloc((size_t)r.value_count + 1, sizeof *r.leads);
+    r.cotangents = lk_alloc((size_t)r.value_count + 1, sizeof *r.cotangents);
     if (!r.leads || !r.cotangents) {
         lk_free(r.leads);
         lk_free(r.cotangents);
@@ -95,25 +130,17 @@ int lk_graph_gradient(lk_graph *graph, const lk_value *outputs, const lk_value *
     }
     int section = graph->section_count++;
     int32_t last_node = graph->node_count - 1;
-    char scope[sizeof graph->scope];
-    memcpy(scope, graph->scope, sizeof scope);
+    lk_scope scope = graph->scope;
     for (int32_t i = 0; i < r.value_count; i++)
         r.cotangents[i] = LK_NO_VALUE;
     mark_leads(&r, wrt, wrt_count);
-    for (int i = 0; i < output_count && graph->error.status == LIKENESS_OK; i++) {
-        lk_shape a = lk_graph_shape(graph, outputs[i]), b = lk_graph_shape(graph, cotangents[i]);
-        if (outputs[i] < 0 || outputs[i] >= r.value_count || !lk_shape_equal(&a, &b))
-            lk_graph_fail(graph, LIKENESS_INTERNAL, "cotangent %d does not have its output's shape", i);
-        else
-            accumulate(&r, outputs[i], cotangents[i]);
-    }
-    for (int32_t n = last_node; n >= 0 && graph->error.status == LIKENESS_OK; n--) {
-        graph->scope[0] = 0;
+    for (int i = 0; i < output_count; i++)
+        accumulate(&r, outputs[i], cotangents[i]);
+    for (int32_t n = last_node; n >= 0 && graph->error.status == LIKENESS_OK; n--)
         visit(&r, n);
-    }
-    memcpy(graph->scope, scope, sizeof scope);
+    graph->scope = scope;
     for (int i = 0; i < wrt_count && graph->error.status == LIKENESS_OK; i++)
-        if (wrt[i] >= 0 && wrt[i] < r.value_count) gradients[i] = r.cotangents[wrt[i]];
+        gradients[i] = r.cotangents[wrt[i]];
     lk_free(r.leads);
     lk_free(r.cotangents);
     return graph->error.status == LIKENESS_OK ? section : -1;

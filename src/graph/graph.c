@@ -22,6 +22,9 @@ void lk_graph_destroy(lk_graph *graph) {
     if (!graph) return;
     for (int32_t i = 0; i < graph->node_count; i++)
         lk_free(graph->nodes[i].name);
+    for (int32_t i = 0; i < graph->input_count; i++)
+        lk_free(graph->input_names[i]);
+    lk_free(graph->input_names);
     lk_free(graph->nodes);
     lk_free(graph->values);
     lk_free(graph->weight_values);
@@ -39,7 +42,7 @@ void lk_graph_fail(lk_graph *graph, likeness_status status, const char *format, 
     va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
-    lk_fail(&graph->error, status, "%s%s%s", graph->scope, graph->scope[0] ? ": " : "", message);
+    lk_fail(&graph->error, status, "%s%s%s", graph->scope.text, graph->scope.depth ? ": " : "", message);
 }
 
 /* Room for one more element; false (and the sticky error) when memory is out. */
@@ -72,8 +75,16 @@ lk_value lk_graph_input(lk_graph *graph, const char *name, lk_shape shape, lk_dt
         return LK_NO_VALUE;
     }
     lk_tensor tensor = {shape, dtype, LK_STORE_ROWS};
-    lk_value value = add_value(graph, &tensor, LK_VALUE_INPUT, graph->input_count, 0);
-    if (value != LK_NO_VALUE) graph->input_count++;
+    if (!grow(graph, (void **)&graph->input_names, graph->input_count, &graph->input_capacity,
+              sizeof *graph->input_names))
+        return LK_NO_VALUE;
+    char *copy = lk_strdup(name);
+    if (!copy) lk_graph_fail(graph, LIKENESS_OUT_OF_MEMORY, "no memory for the input %s", name);
+    lk_value value = copy ? add_value(graph, &tensor, LK_VALUE_INPUT, graph->input_count, 0) : LK_NO_VALUE;
+    if (value == LK_NO_VALUE)
+        lk_free(copy);
+    else
+        graph->input_names[graph->input_count++] = copy;
     return value;
 }
 
@@ -109,8 +120,12 @@ lk_value lk_graph_weight_named(lk_graph *graph, const char *name) {
 }
 
 void lk_graph_output(lk_graph *graph, lk_value value, const char *name) {
-    (void)name;
-    if (graph->error.status == LIKENESS_OK && value >= 0 && value < graph->value_count)
+    if (graph->error.status != LIKENESS_OK) return;
+    if (value < 0 || value >= graph->value_count)
+        lk_graph_fail(graph, LIKENESS_INTERNAL, "output %s: is no value of this graph", name);
+    else if (graph->values[value].kind == LK_VALUE_WEIGHT)
+        lk_graph_fail(graph, LIKENESS_INTERNAL, "output %s: is a weight", name);
+    else
         graph->values[value].output = true;
 }
 
@@ -122,20 +137,20 @@ const lk_tensor *lk_graph_tensor(const lk_graph *graph, lk_value value) {
 lk_shape lk_graph_shape(const lk_graph *graph, lk_value value) { return lk_graph_tensor(graph, value)->shape; }
 
 void lk_graph_push_scope(lk_graph *graph, const char *format, ...) {
-    size_t used = strlen(graph->scope);
-    if (used > 0 && used + 1 < sizeof graph->scope) graph->scope[used++] = '/', graph->scope[used] = 0;
+    lk_scope *scope = &graph->scope;
+    size_t used = strlen(scope->text);
+    if (scope->depth < LK_SCOPE_DEPTH) scope->length[scope->depth] = (uint16_t)used;
+    if (scope->depth++ >= LK_SCOPE_DEPTH) return;
+    if (used > 0 && used + 1 < sizeof scope->text) scope->text[used++] = '/';
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(graph->scope + used, sizeof graph->scope - used, format, arguments);
+    vsnprintf(scope->text + used, sizeof scope->text - used, format, arguments);
     va_end(arguments);
 }
 
 void lk_graph_pop_scope(lk_graph *graph) {
-    char *slash = strrchr(graph->scope, '/');
-    if (slash)
-        *slash = 0;
-    else
-        graph->scope[0] = 0;
+    lk_scope *scope = &graph->scope;
+    if (scope->depth > 0 && --scope->depth < LK_SCOPE_DEPTH) scope->text[scope->length[scope->depth]] = 0;
 }
 
 int32_t lk_graph_node_count(const lk_graph *graph) { return graph->node_count; }
@@ -207,7 +222,7 @@ lk_value lk_graph_emit(lk_graph *graph, lk_op op, const lk_attributes *attribute
         if (out) out[i] = node.output[i];
     }
     char name[320];
-    snprintf(name, sizeof name, "%s%s%s", graph->scope, graph->scope[0] ? "/" : "", lk_op_name(op));
+    snprintf(name, sizeof name, "%s%s%s", graph->scope.text, graph->scope.depth ? "/" : "", lk_op_name(op));
     node.name = lk_strdup(name);
     if (!node.name) {
         lk_graph_fail(graph, LIKENESS_OUT_OF_MEMORY, "no memory for a node's name");

@@ -136,16 +136,22 @@ likeness_status lk_instance_read(lk_instance *instance, lk_value output, void *d
     return status;
 }
 
-/* Self-check (c): each command alone and poisoned; the weights' memory is not the command's to poison. */
+/* Self-check (c): each command alone, everything that it does not read poisoned, the weights too. */
 static likeness_status run_truth(lk_instance *instance, lk_recording *recording, lk_error *error) {
-    lk_block *blocks[66];
-    uint32_t count = 0;
-    for (int32_t i = 0; i < instance->block_count && count < 64; i++)
-        blocks[count++] = instance->blocks[i];
-    if (instance->scratch) blocks[count++] = instance->scratch;
-    for (uint32_t i = 0; i < lk_recording_count(recording); i++)
-        LK_TRY(lk_check_truth(recording, i, blocks, count, error));
-    return LIKENESS_OK;
+    const lk_weights *weights = instance->plan->graph->weights;
+    uint32_t count = 0, most = (uint32_t)instance->block_count + 1 + (weights ? (uint32_t)weights->count : 0);
+    lk_buffer_ref *memory = lk_alloc(most, sizeof *memory);
+    if (!memory) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to check an instance");
+    for (int32_t i = 0; i < instance->block_count; i++)
+        memory[count++] = lk_block_ref(instance->blocks[i]);
+    if (instance->scratch) memory[count++] = lk_block_ref(instance->scratch);
+    for (int32_t i = 0; weights && i < weights->count; i++)
+        if (weights->items[i].uploaded) memory[count++] = weights->items[i].ref;
+    likeness_status status = LIKENESS_OK;
+    for (uint32_t i = 0; i < lk_recording_count(recording) && status == LIKENESS_OK; i++)
+        status = lk_check_truth(recording, i, memory, count, error);
+    lk_free(memory);
+    return status;
 }
 
 likeness_status lk_instance_run(lk_instance *instance, int section, lk_error *error) {

@@ -21,6 +21,14 @@ typedef struct lk_node {
     char *name;
 } lk_node;
 
+/* Where a builder is: "down_blocks.0/attentions.1". Longer text is cut, deeper levels are counted only. */
+#define LK_SCOPE_DEPTH 32
+typedef struct lk_scope {
+    char text[256];
+    uint16_t length[LK_SCOPE_DEPTH]; /* of the text before each push */
+    int32_t depth;
+} lk_scope;
+
 struct lk_graph {
     lk_weights *weights;
     lk_error error;
@@ -29,7 +37,9 @@ struct lk_graph {
     int32_t value_count, value_capacity, node_count, node_capacity, input_count, section_count;
     lk_value *weight_values; /* value of each weight that was asked for, or LK_NO_VALUE */
     int32_t weight_capacity;
-    char scope[256];
+    char **input_names; /* [input_count] */
+    int32_t input_capacity;
+    lk_scope scope;
 };
 
 typedef struct lk_weight {

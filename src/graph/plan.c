@@ -1,10 +1,11 @@
 /* graph/plan.c - aliases, lifetimes, and an offset for every value. See plan.h.
  *
- * Places are given in order of execution with a first-fit list of free ranges a block, so a plan of n values costs n
- * times the length of that list, which stays short because freed neighbours join. */
+ * Places are given in order of execution: what has ended is free, the first free range that is large enough is taken
+ * (graph/ranges.h), else the last block grows or a new one begins. O(n log n) for n values. */
 #include "graph/plan.h"
 
 #include "base/memory.h"
+#include "graph/ranges.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -78,50 +79,11 @@ static void find_lives(lk_plan *plan) {
 
 /* ---- places ---- */
 
-typedef struct free_range {
-    int32_t block;
-    uint64_t offset, bytes;
-} free_range;
-
 typedef struct allocator {
     lk_plan *plan;
-    free_range *ranges; /* sorted by block, then offset; neighbours are joined */
-    int32_t count, capacity;
-    uint64_t block_limit, first_block;
+    lk_ranges free;
+    uint64_t block_limit;
 } allocator;
-
-static bool insert_range(allocator *a, free_range range) {
-    if (a->count == a->capacity) {
-        int32_t capacity = a->capacity ? a->capacity * 2 : 64;
-        free_range *grown = lk_realloc(a->ranges, (size_t)capacity, sizeof *grown);
-        if (!grown) return false;
-        a->ranges = grown;
-        a->capacity = capacity;
-    }
-    int32_t low = 0, high = a->count;
-    while (low < high) {
-        int32_t middle = (low + high) / 2;
-        const free_range *r = &a->ranges[middle];
-        if (r->block < range.block || (r->block == range.block && r->offset < range.offset))
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    free_range *next = low < a->count ? &a->ranges[low] : NULL, *before = low > 0 ? &a->ranges[low - 1] : NULL;
-    bool joins_next = next && next->block == range.block && range.offset + range.bytes == next->offset;
-    bool joins_before = before && before->block == range.block && before->offset + before->bytes == range.offset;
-    if (joins_before) {
-        before->bytes += range.bytes + (joins_next ? next->bytes : 0);
-        if (joins_next) memmove(next, next + 1, (size_t)(a->count-- - low - 1) * sizeof *next);
-    } else if (joins_next) {
-        next->offset = range.offset;
-        next->bytes += range.bytes;
-    } else {
-        memmove(&a->ranges[low + 1], &a->ranges[low], (size_t)(a->count++ - low) * sizeof *a->ranges);
-        a->ranges[low] = range;
-    }
-    return true;
-}
 
 static uint64_t aligned(uint64_t bytes) { return (bytes + LK_PLAN_ALIGN - 1) / LK_PLAN_ALIGN * LK_PLAN_ALIGN; }
 
@@ -137,17 +99,9 @@ static bool add_block(allocator *a, uint64_t bytes) {
 /* The first free range that is large enough; else the last block grows, or a new one begins. */
 static bool take(allocator *a, lk_place *place) {
     lk_plan *plan = a->plan;
-    uint64_t bytes = aligned(place->bytes);
-    for (int32_t i = 0; i < a->count; i++) {
-        free_range *r = &a->ranges[i];
-        if (r->bytes < bytes) continue;
-        place->block = r->block;
-        place->offset = r->offset;
-        r->offset += bytes;
-        r->bytes -= bytes;
-        if (r->bytes == 0) memmove(r, r + 1, (size_t)(a->count-- - i - 1) * sizeof *r);
-        return true;
-    }
+    /* Loose: not a byte more than the tensor, so that over-runs end outside of the buffer. */
+    uint64_t bytes = plan->options.loose ? place->bytes : aligned(place->bytes);
+    if (lk_ranges_take(&a->free, bytes, &place->block, &place->offset)) return true;
     int32_t last = plan->block_count - 1;
     if (last < 0 || plan->options.loose || plan->block_bytes[last] + bytes > a->block_limit) {
         if (!add_block(a, 0)) return false;
@@ -170,6 +124,19 @@ static int compare_starts(const void *left, const void *right) {
     return a->first != b->first ? (a->first < b->first ? -1 : 1) : a < b ? -1 : 1;
 }
 
+static likeness_status refuse_size(const lk_plan *plan, lk_value value, uint64_t limit, lk_error *error) {
+    const lk_value_info *info = &plan->graph->values[value];
+    char text[80];
+    bool is_node = info->kind == LK_VALUE_NODE;
+    return lk_fail(error, LIKENESS_OUT_OF_MEMORY,
+                   "%s%s: its tensor %s of %llu bytes is larger than one device allocation may be (%llu); ask for a "
+                   "smaller picture or a smaller batch",
+                   is_node ? "" : "input ",
+                   is_node ? plan->graph->nodes[info->source].name : plan->graph->input_names[info->source],
+                   lk_shape_text(&info->tensor.shape, text, sizeof text), (unsigned long long)plan->place[value].bytes,
+                   (unsigned long long)limit);
+}
+
 static likeness_status place_all(lk_plan *plan, lk_error *error) {
     allocator a = {.plan = plan, .block_limit = plan->options.max_block ? plan->options.max_block : (uint64_t)1 << 30};
     int32_t count = 0;
@@ -179,16 +146,9 @@ static likeness_status place_all(lk_plan *plan, lk_error *error) {
     for (lk_value v = 0; v < plan->value_count && ok; v++) {
         if (plan->root[v] != v || plan->place[v].bytes == 0) continue;
         if (aligned(plan->place[v].bytes) > a.block_limit) {
-            const lk_value_info *info = &plan->graph->values[v];
-            char text[80];
-            lk_fail(error, LIKENESS_OUT_OF_MEMORY,
-                    "%s: its tensor %s of %llu bytes is larger than one device allocation may be (%llu)",
-                    info->kind == LK_VALUE_NODE ? plan->graph->nodes[info->source].name : "an input",
-                    lk_shape_text(&info->tensor.shape, text, sizeof text), (unsigned long long)plan->place[v].bytes,
-                    (unsigned long long)a.block_limit);
             lk_free(starts);
             lk_free(ends);
-            return error->status;
+            return refuse_size(plan, v, a.block_limit, error);
         }
         plan->unaliased_bytes += aligned(plan->place[v].bytes);
         starts[count] = ends[count] = &plan->place[v];
@@ -201,12 +161,12 @@ static likeness_status place_all(lk_plan *plan, lk_error *error) {
     for (int32_t i = 0, ended = 0; i < count && ok; i++) {
         /* What ended before this node began is free; ends come in order. */
         for (; ended < count && ends[ended]->last < starts[i]->first && !plan->options.loose && ok; ended++)
-            ok = insert_range(&a, (free_range){ends[ended]->block, ends[ended]->offset, aligned(ends[ended]->bytes)});
+            ok = lk_ranges_give(&a.free, ends[ended]->block, ends[ended]->offset, aligned(ends[ended]->bytes));
         ok = ok && take(&a, starts[i]);
     }
     lk_free(starts);
     lk_free(ends);
-    lk_free(a.ranges);
+    lk_ranges_free(&a.free);
     return ok ? LIKENESS_OK
               : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to plan a graph of %d values",
                         (int)plan->value_count);

@@ -258,7 +258,8 @@ static void truth_finds_undeclared_accesses(void **state) {
         assert_ok(lk_record(recording, &command, &error), &error);
         float before, after;
         assert_ok(lk_ref_read(axpy.y, 40, &before, 4, &error), &error);
-        likeness_status status = lk_check_truth(recording, 0, &axpy.block, 1, &error);
+        lk_buffer_ref memory = lk_block_ref(axpy.block);
+        likeness_status status = lk_check_truth(recording, 0, &memory, 1, &error);
         if (wrong == 0) {
             assert_ok(status, &error);
             assert_ok(lk_ref_read(axpy.y, 40, &after, 4, &error), &error);

@@ -50,6 +50,7 @@ typedef struct model_case {
     case_value input[CASE_MOST], output[CASE_MOST], gradient[CASE_MOST];
     lk_value cotangent[CASE_MOST];
     int inputs, outputs, gradients, section;
+    int first_sample, samples; /* of the file's batch; samples 0: all of it */
     double worst_reference, worst_device;
 } model_case;
 
@@ -82,6 +83,19 @@ static inline double *case_values(const lk_safetensors *file, const char *name, 
         values[i] = (double)f32[i];
     free(f32);
     return values;
+}
+
+/* The part of a tensor that belongs to the case's samples. */
+static inline double *case_truth(const model_case *c, const char *name, int64_t count) {
+    if (c->samples == 0) return case_values(&c->file, name, count);
+    const lk_safetensor *tensor = lk_safetensors_find(&c->file, name);
+    if (!tensor) fail_msg("%s: no tensor %s", c->file.name, name);
+    int64_t sample = count / c->samples;
+    double *all = case_values(&c->file, name, (int64_t)tensor->elements);
+    assert_true((int64_t)tensor->elements % sample == 0);
+    assert_true((c->first_sample + c->samples) * sample <= (int64_t)tensor->elements);
+    memmove(all, all + c->first_sample * sample, (size_t)count * sizeof *all);
+    return all;
 }
 
 static inline void case_begin(model_case *c, const char *name, bool precise) {
@@ -119,9 +133,9 @@ static inline lk_value case_input(model_case *c, const char *name) {
     if (!tensor) fail_msg("%s: no tensor %s", c->file.name, name);
     lk_shape shape = {.rank = tensor->rank};
     for (int i = 0; i < tensor->rank; i++)
-        shape.dim[i] = (int32_t)tensor->shape[i];
+        shape.dim[i] = i == 0 && c->samples > 0 ? c->samples : (int32_t)tensor->shape[i];
     return case_input_values(c, name, shape, tensor->dtype == LK_SAFETENSOR_I32 ? LK_I32 : LK_F32,
-                             case_values(&c->file, name, lk_shape_elements(&shape)));
+                             case_truth(c, name, lk_shape_elements(&shape)));
 }
 
 static inline void case_output(model_case *c, lk_value value, const char *name, const char *cotangent) {
@@ -131,7 +145,7 @@ static inline void case_output(model_case *c, lk_value value, const char *name, 
     int64_t count = lk_shape_elements(&shape);
     lk_graph_output(c->graph, value, name);
     c->cotangent[c->outputs] = cotangent ? case_input(c, cotangent) : LK_NO_VALUE;
-    c->output[c->outputs++] = (case_value){name, value, false, count, case_values(&c->file, name, count)};
+    c->output[c->outputs++] = (case_value){name, value, false, count, case_truth(c, name, count)};
 }
 
 /* names[i]: the tensor with the truth of the gradient with respect to wrt[i]. Once, after all outputs. */
@@ -152,7 +166,7 @@ static inline void case_gradient(model_case *c, const lk_value *wrt, const char 
         int64_t elements = lk_shape_elements(&shape);
         lk_graph_output(c->graph, gradients[i], names[i]);
         c->gradient[c->gradients++] =
-            (case_value){names[i], gradients[i], false, elements, case_values(&c->file, names[i], elements)};
+            (case_value){names[i], gradients[i], false, elements, case_truth(c, names[i], elements)};
     }
 }
 

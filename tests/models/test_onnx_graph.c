@@ -1,35 +1,19 @@
 /* tests/models/test_onnx_graph.c - ONNX files as graphs: outputs and input gradients against onnxruntime and PyTorch
  * (fixtures: tests/reference/onnx_networks.py), YuNet, preprocessing, refusals. */
-#include "models/model_test.h"
+#include "models/network_cases.h"
 
 #include "base/file.h"
 #include "base/time.h"
-#include "models/onnx_graph.h"
 
 static void run_network(const char *name, bool precise) {
-    static const char *const names[] = {"output_0", "output_1"}, *const cotangents[] = {"cotangent_0", "cotangent_1"};
-    lk_error error = LK_ERROR_INIT;
-    model_case c;
-    lk_onnx_network network;
-    lk_value outputs[LK_ONNX_MAX_OUTPUTS];
-    char path[600];
-    case_begin(&c, name, precise);
-    snprintf(path, sizeof path, "%s/network.onnx", c.folder);
-    assert_ok(lk_onnx_network_open(&network, path, "net", c.weights, &error), &error);
-    case_graph(&c);
-    lk_value pixels = case_input(&c, "pixels");
-    lk_onnx_network_build(&network, c.graph, &pixels, outputs);
-    assert_ok(lk_graph_status(c.graph, &error), &error);
-    for (size_t i = 0; i < network.file.output_count; i++)
-        case_output(&c, outputs[i], names[i], cotangents[i]);
-    case_gradient(&c, &pixels, (const char *const[]){"gradient"}, 1);
+    network_case n;
+    network_open(&n, name, &(network_options){.precise = precise});
     /* A folded batch norm makes weights that are rounded to f16 anew; with f32 matrices folding costs nothing. */
     bool rounds = !precise && strcmp(name, "onnx_residual") == 0;
-    case_check_reference(&c, rounds ? 2e-3 : 2e-6);
-    case_check_device(&c, rounds ? 2e-3 : 1e-4);
-    case_report(&c);
-    case_end(&c);
-    lk_onnx_network_close(&network);
+    case_check_reference(&n.c, rounds ? 2e-3 : 2e-6);
+    case_check_device(&n.c, rounds ? 2e-3 : 1e-4);
+    case_report(&n.c);
+    network_close(&n);
 }
 
 static void test_networks(void **state) {

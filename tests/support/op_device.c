@@ -209,7 +209,8 @@ static likeness_status record_and_run(op_device *d, const lk_dispatch *dispatch,
     }
     if (options->truth) {
         for (uint32_t i = 0; i < lk_recording_count(recording); i++) {
-            LK_TRY(lk_check_truth(recording, i, &d->block, 1, error));
+            lk_buffer_ref memory = lk_block_ref(d->block);
+            LK_TRY(lk_check_truth(recording, i, &memory, 1, error));
         }
         return LIKENESS_OK;
     }
