@@ -48,8 +48,10 @@ def build():
 
 @torch.no_grad()
 def predict(network, pictures):
+    device = next(network.parameters()).device
     network.eval()
-    out = [{k: v.argmax(1).numpy() for k, v in network(data.to_tensor(pictures[i:i + 60])).items()} for i in range(0, len(pictures), 60)]
+    out = [{k: v.argmax(1).cpu().numpy() for k, v in network(data.to_tensor(pictures[i:i + 60], device)).items()}
+           for i in range(0, len(pictures), 60)]
     network.train()
     return {k: np.concatenate([o[k] for o in out]) for k in out[0]}
 
@@ -62,9 +64,9 @@ def accuracy(predicted, truth):
     return out
 
 
-def main():
-    args = data.setup(data.parser('classifier', 6).parse_args())
-    network = build().to(memory_format=torch.channels_last)
+def main(arguments=None):
+    args = data.setup(data.parser('classifier', 6).parse_args(arguments))
+    network = build().to(args.device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.99), weight_decay=0.05, fused=True)
     path, step, used = os.path.join(args.work, 'classifier.pt'), 0, 0.0
     state = data.load_state(path)
@@ -72,39 +74,40 @@ def main():
         network.load_state_dict(state['network'])
         optimiser.load_state_dict(state['optimiser'])
         step, used = state['step'], state['used']
-    pictures = data.pixels(args, 'characters_train')
-    decoded = encoders.decoded(args, pictures)
-    truth = np.array([labels(r) for r in data.rows(args, 'characters_train')])
+    pictures, through = data.on_device(args, 'characters_train'), encoders.decoded(args)
+    truth = torch.tensor([labels(r) for r in data.rows(args, 'characters_train')], device=pictures.device)
     val, val_truth = data.pixels(args, 'characters_val'), np.array([labels(r) for r in data.rows(args, 'characters_val')])
-    random, clock = np.random.default_rng(args.seed + step), data.Clock(args.minutes, used)
+    clock = data.Clock(args, used)
+    torch.manual_seed(args.seed + step)
 
     def batch():
-        at = random.integers(len(pictures), size=96)
-        x = np.stack([decoded[i // 3] if i % 3 == 0 and random.random() < 0.75 else pictures[i] for i in at])
-        return encoders.augment(data.to_tensor(x), data.SIZE).contiguous(memory_format=torch.channels_last), torch.from_numpy(truth[at])
+        at = torch.randint(len(pictures), (384 if args.gpu else 96,), device=pictures.device)
+        return encoders.augment(encoders.pick(pictures, through, at), data.SIZE), truth[at]
 
-    feed = data.InBackground(batch)
+    feed = data.feed(args, batch)
     while True:
         fraction = clock.tick()
         if fraction >= 1:
             break
         for group in optimiser.param_groups:
             group['lr'] = data.learning_rate(fraction, 3e-3, warmup=0.05, floor=0.005)
-        x, y = feed.next()
-        with torch.autocast('cpu', torch.bfloat16):
+        x, y = feed()
+        with data.half_precision(args):
             out = network(x)
         loss = sum(F.cross_entropy(out[k].float(), y[:, n], ignore_index=-1) for n, k in enumerate(('style', 'hair', 'glasses')))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         step += 1
+        if step % 20 == 0 and args.gpu:
+            torch.cuda.synchronize()                  # the clock must not run ahead of the work
         if clock.log_due():
             data.log(args, 'classifier', f'step {step} {100 * fraction:.1f} % loss {float(loss.detach()):.4f}')
         if clock.save_due():
             data.save_state(path, {'network': network.state_dict(), 'optimiser': optimiser.state_dict(), 'step': step, 'used': clock.used})
     data.save_state(path, {'network': network.state_dict(), 'optimiser': optimiser.state_dict(), 'step': step, 'used': clock.used})
     right = accuracy(predict(network, val), val_truth)
-    network.eval()
+    network = network.cpu().eval()
     onnx_writer.write(os.path.join(args.work, 'attributes.onnx'), network, data.SIZE, {
         'likeness.size': data.SIZE, 'likeness.mean': '0.5,0.5,0.5', 'likeness.std': '0.5,0.5,0.5', 'likeness.channels': 'RGB',
         'likeness.style': ','.join(data.STYLES), 'likeness.hair': ','.join(HAIR), 'likeness.glasses': ','.join(GLASSES),

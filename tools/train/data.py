@@ -26,7 +26,9 @@ def parser(what, minutes):
     p.add_argument('--data', default='../shared/data', help='folder with characters_train, characters_val, ...')
     p.add_argument('--work', default='build/train', help='folder for caches, states and logs')
     p.add_argument('--minutes', type=float, default=minutes, help='wall time to train, over all runs')
-    p.add_argument('--threads', type=int, default=2)
+    p.add_argument('--threads', type=int, default=2, help='CPU threads')
+    p.add_argument('--device', help='cpu or cuda; default: cuda where there is one')
+    p.add_argument('--compile', action='store_true', help='compile the networks (pays on a GPU)')
     p.add_argument('--seed', type=int, default=0)
     p.add_argument('--init-from', help='a Cameo folder: start from its weights when there is no state')
     p.add_argument('--smoke', action='store_true', help='a few steps of everything, in a folder of its own')
@@ -34,8 +36,13 @@ def parser(what, minutes):
 
 
 def setup(args):
-    """Threads, seeds and folders; a smoke run gets its own folder so that it never touches real states."""
+    """Threads, device, seeds and folders; a smoke run gets its own folder so that it never touches real states."""
     import torch
+    args.device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    args.gpu = args.device != 'cpu'
+    if args.gpu:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
     if args.smoke:
         args.work = os.path.join(args.work, 'smoke')
         args.minutes = min(args.minutes, 0.15)
@@ -81,15 +88,31 @@ def pixels(args, split):
     return np.load(path, mmap_mode='r')
 
 
-def to_tensor(batch):
+def on_device(args, split):
+    """pixels() as a tensor of the training device: a GPU holds them all, a CPU maps the file."""
+    import torch
+    pixels(args, split)                                # makes the file
+    held = torch.from_numpy(np.load(os.path.join(args.work, f'pixels_{split}.npy'), mmap_mode='c'))
+    return held.to(args.device) if args.gpu else held
+
+
+def to_tensor(batch, device='cpu'):
     """uint8 [N,H,W,3] -> float [N,3,H,W] in [-1,1], channels last in memory."""
     import torch
-    return torch.from_numpy(np.ascontiguousarray(batch)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+    if not torch.is_tensor(batch):
+        batch = torch.from_numpy(np.ascontiguousarray(batch))
+    return batch.to(device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
 def to_uint8(x):
-    """float [N,3,H,W] in [-1,1] -> uint8 [N,H,W,3]."""
-    return x.float().add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
+    """float [N,3,H,W] in [-1,1] -> uint8 array [N,H,W,3]."""
+    return x.float().add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def half_precision(args):
+    """bf16 arithmetic where it is safe."""
+    import torch
+    return torch.autocast('cuda' if args.gpu else 'cpu', torch.bfloat16)
 
 
 def caption(phrases, keep=lambda name: True):
@@ -132,12 +155,17 @@ def load_state(path):
     return torch.load(path, map_location='cpu', weights_only=False) if os.path.exists(path) else None
 
 
+def feed(args, make):
+    """The next batch: made by a thread ahead of time on a CPU, on the spot where a GPU makes it in no time."""
+    return make if args.gpu else InBackground(make).next
+
+
 class Clock:
     """Seconds trained over all runs, and when to save and to log."""
 
-    def __init__(self, minutes, used=0.0, save_every=240, log_every=30):
-        self.total, self.used, self.last = minutes * 60, used, time.time()
-        self.save_every, self.log_every, self.saved, self.logged = save_every, log_every, time.time(), 0
+    def __init__(self, args, used=0.0):
+        self.total, self.used, self.last, self.saved, self.logged = args.minutes * 60, used, time.time(), time.time(), 0
+        self.save_every, self.log_every = (20, 5) if args.gpu else (240, 30)       # a GPU is often lent for minutes only
 
     def tick(self):
         now = time.time()
@@ -197,7 +225,7 @@ class Average:
     def load(self, state):
         self.steps = state['steps']
         for m, s in zip(self.mean, state['mean']):
-            m.copy_(s)
+            m.copy_(s.to(m.device))
 
 
 class InBackground:

@@ -23,121 +23,87 @@ import flow
 from tokenizer import Tokenizer
 
 KNOTS = (1.0, 0.75, 0.5, 0.25)
-CHUNK, STEPS = 64, 16
+STEPS = 16
 
 
-def walk(args, unet, text, tokenizer, table, random, guidance):
-    """One chunk of the teacher's paths: ids [64,77], x [64,5,16,16,16]."""
-    prompts = [flow.dropped(table[i]['phrases'], random) for i in random.integers(len(table), size=CHUNK)]
+def walk(args, unet, text, tokenizer, table, random, guidance, count):
+    """One chunk of the teacher's paths: ids [count,77], x [count,5,16,16,16]."""
+    prompts = [flow.dropped(table[i]['phrases'], random) for i in random.integers(len(table), size=count)]
     prompts.sort(key=lambda p: p == '')
     bare = sum(p == '' for p in prompts)
-    noise = torch.from_numpy(random.standard_normal((CHUNK, 16, 16, 16), dtype=np.float32))
-    parts = []
-    for part, w in ((slice(0, CHUNK - bare), guidance), (slice(CHUNK - bare, CHUNK), 1)):
+    noise, ids = torch.from_numpy(random.standard_normal((count, 16, 16, 16), dtype=np.float32)), tokenizer.batch(prompts)
+    parts, empty = [], torch.from_numpy(tokenizer.batch(['']))
+    for part, w in ((slice(0, count - bare), guidance), (slice(count - bare, count), 1)):
         if len(prompts[part]):
-            end, kept = flow.sample(unet, text, tokenizer, prompts[part], STEPS, w, keep=KNOTS, noise=noise[part])
+            end, kept = flow.sample(args, unet, text, torch.from_numpy(ids[part]), empty, STEPS, w, noise[part], KNOTS)
             parts.append(torch.stack([*(kept[t] for t in KNOTS), end], 1))
-    return tokenizer.batch(prompts).astype(np.int16), torch.cat(parts).half().numpy()
+    return ids.astype(np.int16), torch.cat(parts).half().cpu().numpy()
+
+
+def teacher_of(args):
+    unet, text = flow.make_fast(args, *flow.build(os.path.join(args.work, 'tokenizer')))
+    flow.load_average(data.load_state(os.path.join(args.work, 'teacher.pt')), unet, text)
+    return unet, text
 
 
 def generate(args, minutes, folder, guidance, most):
-    tokenizer = Tokenizer(os.path.join(args.work, 'tokenizer'))
-    unet, text = flow.make_fast(*flow.build(os.path.join(args.work, 'tokenizer')))
-    flow.load_average(data.load_state(os.path.join(args.work, 'teacher.pt')), unet, text)
+    tokenizer, chunk = Tokenizer(os.path.join(args.work, 'tokenizer')), 1024 if args.gpu and not args.smoke else 64
+    unet, text = teacher_of(args)
     table = data.rows(args, 'characters_train')
     os.makedirs(folder, exist_ok=True)
     end, count = time.time() + 60 * minutes, len(glob.glob(os.path.join(folder, '*.npz')))
     data.log(args, 'distill', f'{count} chunks of paths are there')
     while (time.time() < end or count == 0) and count < most:
-        ids, x = walk(args, unet, text, tokenizer, table, np.random.default_rng(1000 + count), guidance)
+        ids, x = walk(args, unet, text, tokenizer, table, np.random.default_rng(1000 + count), guidance, chunk)
         path = os.path.join(folder, f'{count:05d}')
         with open(path + '.tmp', 'wb') as f:
             np.savez(f, ids=ids, x=x)
         os.replace(path + '.tmp', path + '.npz')
         count += 1
-    data.log(args, 'distill', f'{count * CHUNK} paths, guidance {guidance}')
+    data.log(args, 'distill', f'{count * chunk} paths, guidance {guidance}')
 
 
 class Segments:
     """Random points of random paths: (x, ids, t, velocity)."""
 
-    def __init__(self, folder, count, random):
+    def __init__(self, folder, count, device):
         chunks = [np.load(p) for p in sorted(glob.glob(os.path.join(folder, '*.npz')))]
-        self.ids = np.concatenate([c['ids'] for c in chunks]).astype(np.int64)
-        self.x = np.concatenate([c['x'] for c in chunks])
-        self.count, self.random = count, random
+        self.ids = torch.from_numpy(np.concatenate([c['ids'] for c in chunks])).to(device)
+        self.x = torch.from_numpy(np.concatenate([c['x'] for c in chunks])).to(device)
+        self.knots, self.count, self.device = torch.tensor(KNOTS, device=device), count, device
 
     def next(self):
-        n, r = self.count, self.random
-        at, k = r.integers(len(self.x), size=n), r.integers(len(KNOTS), size=n)
-        share = np.where(r.random(n) < 0.7, 0, r.random(n)).astype(np.float32)
-        a, b = torch.from_numpy(self.x[at, k]).float(), torch.from_numpy(self.x[at, k + 1]).float()
-        s = torch.from_numpy(share)[:, None, None, None]
-        t = torch.from_numpy(np.array(KNOTS, np.float32)[k] - 0.25 * share)
-        return torch.lerp(a, b, s), torch.from_numpy(self.ids[at]), t, (a - b) / 0.25
+        n, d = self.count, self.device
+        at, k = torch.randint(len(self.x), (n,), device=d), torch.randint(len(KNOTS), (n,), device=d)
+        share = torch.where(torch.rand(n, device=d) < 0.7, torch.zeros(n, device=d), torch.rand(n, device=d))
+        a, b = self.x[at, k].float(), self.x[at, k + 1].float()
+        return torch.lerp(a, b, share[:, None, None, None]), self.ids[at].long(), self.knots[k] - 0.25 * share, (a - b) / 0.25
 
 
 def train(args, folder, guidance):
     tokenizer = Tokenizer(os.path.join(args.work, 'tokenizer'))
-    unet, text = flow.make_fast(*flow.build(os.path.join(args.work, 'tokenizer')))
-    flow.load_average(data.load_state(os.path.join(args.work, 'teacher.pt')), unet, text)
-    made = flow.optimisers(unet, text, args.matrix_rate, args.vector_rate)
-    average = data.Average([unet, text], 0.998)
-    path, step, used = os.path.join(args.work, 'student.pt'), 0, 0.0
-    state = data.load_state(path)
-    if state:
-        unet.load_state_dict(state['unet'])
-        text.load_state_dict(state['text'])
-        for (o, _), s in zip(made, state['optimisers']):
-            o.load_state_dict(s)
-        average.load(state['average'])
-        step, used = state['step'], state['used']
-    feed = data.InBackground(Segments(folder, args.batch, np.random.default_rng(step)).next)
-    clock, mean = data.Clock(args.minutes, used), None
+    unet, text = teacher_of(args)
+    feed = data.feed(args, Segments(folder, args.batch, args.device).next)
+    trainer = flow.Trainer(args, 'student', unet, text, 0.998, {'guidance': 1.0, 'teacher_guidance': guidance})
 
-    def store():
-        data.save_state(path, {'unet': unet.state_dict(), 'text': text.state_dict(), 'optimisers': [o.state_dict() for o, _ in made],
-                               'average': average.state(), 'step': step, 'used': clock.used, 'guidance': 1.0,
-                               'teacher_guidance': guidance})
+    def loss():
+        x, ids, t, target = feed()
+        with data.half_precision(args):
+            v = trainer.network(x.contiguous(memory_format=torch.channels_last), 1000 * t, text(ids).last_hidden_state).sample
+        return (v.float() - target).square().mean()
 
-    while clock.tick() < 1:
-        for o, peak in made:
-            for group in o.param_groups:
-                group['lr'] = data.learning_rate(clock.used / clock.total, peak, warmup=0.03)
-        x, ids, t, target = feed.next()
-        with torch.autocast('cpu', torch.bfloat16):
-            v = unet(x.contiguous(memory_format=torch.channels_last), 1000 * t, text(ids).last_hidden_state).sample
-        loss = (v.float() - target).square().mean()
-        for o, _ in made:
-            o.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(average.parameters, 1.0)
-        for o, _ in made:
-            o.step()
-        average.update()
-        step += 1
-        now = float(loss.detach())
-        mean = now if mean is None else 0.98 * mean + 0.02 * now
-        if clock.log_due():
-            data.log(args, 'distill', f'student step {step} {100 * clock.used / clock.total:.1f} % loss {mean:.4f}')
-        if clock.save_due():
-            store()
-    store()
-    average.swap()
+    trainer.run(loss, 0.03)
     flow.pictures_of(args, unet, text, tokenizer, os.path.join(args.work, 'student.png'), 4, 1)
-    data.log(args, 'distill', f'student done at step {step}, loss {mean}')
+    data.log(args, 'distill', f'student done at step {trainer.step}, loss {trainer.mean}')
 
 
-def main():
-    p = data.parser('student', 6)
+def main(arguments=None):
+    p = flow.arguments_of('student', 6, 8e-4, 3e-4)
     p.add_argument('--paths-minutes', type=float, default=6, help='time to spend on the teacher\'s paths in this run')
-    p.add_argument('--most', type=int, default=200, help='chunks of 64 paths at most')
+    p.add_argument('--most', type=int, default=200, help='chunks of paths at most')
     p.add_argument('--guidance', type=float, default=3.0, help='the teacher\'s guidance weight')
     p.add_argument('--renew', action='store_true', help='forget paths and student')
-    p.add_argument('--batch', type=int, default=64)
-    p.add_argument('--matrix-rate', type=float, default=8e-4)
-    p.add_argument('--vector-rate', type=float, default=3e-4)
-    args = data.setup(p.parse_args())
+    args = data.setup(p.parse_args(arguments))
     folder = os.path.join(args.work, 'paths')
     if args.renew:
         shutil.rmtree(folder, ignore_errors=True)

@@ -68,68 +68,78 @@ def metadata(which, threshold=None):
 
 # ---- batches --------------------------------------------------------------------------------------------------------
 
-def decoded(args, pictures):
+def decoded(args, split='characters_train'):
     """Every third picture through the autoencoder with noisy latents: what guidance and the judge really look at."""
     from diffusers import AutoencoderKL
     path = os.path.join(args.work, 'pixels_decoded.npy')
     if not os.path.exists(path):
-        model = AutoencoderKL.from_pretrained(os.path.join(args.work, 'autoencoder')).float().to(memory_format=torch.channels_last)
+        pictures, folder = data.pixels(args, split), os.path.join(args.work, 'autoencoder')
+        model = AutoencoderKL.from_pretrained(folder).float().to(args.device, memory_format=torch.channels_last)
         out = np.lib.format.open_memmap(path + '.tmp', 'w+', np.uint8, (len(pictures[::3]), data.SIZE, data.SIZE, 3))
         for i in range(0, len(out), 32):
-            x = data.to_tensor(pictures[3 * i:3 * (i + 32):3]).contiguous(memory_format=torch.channels_last)
-            with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+            x = data.to_tensor(pictures[3 * i:3 * (i + 32):3], args.device)
+            with torch.no_grad(), data.half_precision(args):
                 z = model.encode(x).latent_dist.mean.float()
-                z = z + 0.4 * torch.rand(len(z), 1, 1, 1) ** 2 / model.config.scaling_factor * torch.randn_like(z)
+                z = z + 0.4 * torch.rand(len(z), 1, 1, 1, device=z.device) ** 2 / model.config.scaling_factor * torch.randn_like(z)
                 y = model.decode(z).sample
             out[i:i + 32] = data.to_uint8(y)
         out.flush()
         del out
         os.replace(path + '.tmp', path)
-    return np.load(path, mmap_mode='r')
+    held = torch.from_numpy(np.load(path, mmap_mode='c'))
+    return held.to(args.device) if args.gpu else held
 
 
 def augment(x, size):
     """Shift, scale, turn (edges repeat), sometimes a soft blur, sometimes noise; colours stay."""
     n = len(x)
-    angle, scale = (torch.rand(n) - 0.5) * 0.35, torch.exp((torch.rand(n) - 0.5) * 0.24)
-    shift = (torch.rand(n, 2, 1) - 0.5) * 0.2
+    rand = lambda *shape: torch.rand(*shape, device=x.device)
+    angle, scale = (rand(n) - 0.5) * 0.35, torch.exp((rand(n) - 0.5) * 0.24)
+    shift = (rand(n, 2, 1) - 0.5) * 0.2
     c, s = torch.cos(angle) * scale, torch.sin(angle) * scale
     matrix = torch.cat([torch.stack([torch.stack([c, -s], 1), torch.stack([s, c], 1)], 1), shift], 2)
     x = F.grid_sample(x, F.affine_grid(matrix, [n, 3, size, size], align_corners=False), padding_mode='border', align_corners=False)
     soft = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode='replicate'), 3, 1)
-    x = torch.lerp(x, soft, torch.rand(n, 1, 1, 1) * (torch.rand(n, 1, 1, 1) < 0.4))
-    return x + 0.12 * torch.rand(n, 1, 1, 1) * (torch.rand(n, 1, 1, 1) < 0.3) * torch.randn_like(x)
+    x = torch.lerp(x, soft, rand(n, 1, 1, 1) * (rand(n, 1, 1, 1) < 0.4))
+    x = x + 0.12 * rand(n, 1, 1, 1) * (rand(n, 1, 1, 1) < 0.3) * torch.randn_like(x)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def pick(pictures, through, at):
+    """Pictures of these numbers [n,3,128,128]; where a decoded one exists it is taken three times out of four."""
+    x = data.to_tensor(pictures[at])
+    use = (at % 3 == 0) & (torch.rand(len(at), device=at.device) < 0.75)
+    return torch.where(use[:, None, None, None], data.to_tensor(through[at // 3]), x)
 
 
 class Batches:
     """Identities of one half; a batch holds `styles` styles x `people` identities x `shots` renderings."""
 
     def __init__(self, args, which, styles, people, shots):
-        self.pictures, table = data.pixels(args, 'characters_train'), data.rows(args, 'characters_train')
-        self.decoded = decoded(args, self.pictures)
+        self.args, self.pictures, table = args, data.on_device(args, 'characters_train'), data.rows(args, 'characters_train')
+        self.decoded = decoded(args)
         half = {'encoder': 0, 'judge': 1}[which]
-        self.shots_of, self.by_style = {}, {}
+        self.shots_of, by_style = {}, {}
         for i, row in enumerate(table):
             if int(row['identity'].rsplit('/t', 1)[1]) % 2 == half:
                 self.shots_of.setdefault(row['identity'], []).append(i)
-                self.by_style.setdefault(row['style'], set()).add(row['identity'])
-        self.by_style = {s: sorted(v) for s, v in self.by_style.items()}
+                by_style.setdefault(row['style'], set()).add(row['identity'])
+        self.by_style = {s: sorted(v) for s, v in by_style.items()}
         self.label = {k: n for n, k in enumerate(sorted(self.shots_of))}
         self.size, self.counts = SIZES[which], (styles, people, shots)
         self.random = np.random.default_rng(args.seed + half)
 
     def next(self):
         styles, people, shots = self.counts
-        pictures, labels = [], []
-        for style in self.random.choice(list(self.by_style), min(styles, len(self.by_style)), replace=False):
+        at, labels = [], []
+        for style in self.random.permutation(list(self.by_style))[:styles]:
             known = self.by_style[style]
-            for who in self.random.choice(len(known), min(people, len(known)), replace=False):
-                at = self.shots_of[known[who]]
-                for i in self.random.choice(at, min(shots, len(at)), replace=False):
-                    pictures.append(self.decoded[i // 3] if i % 3 == 0 and self.random.random() < 0.75 else self.pictures[i])
-                    labels.append(self.label[known[who]])
-        x = augment(data.to_tensor(np.stack(pictures)), self.size)
-        return x.contiguous(memory_format=torch.channels_last), torch.tensor(labels)
+            for who in self.random.permutation(len(known))[:people]:
+                chosen = self.random.permutation(self.shots_of[known[who]])[:shots]
+                at.extend(chosen)
+                labels.extend([self.label[known[who]]] * len(chosen))
+        at = torch.tensor(np.array(at), device=self.pictures.device)
+        return augment(pick(self.pictures, self.decoded, at), self.size), torch.tensor(labels, device=at.device)
 
 
 # ---- losses ---------------------------------------------------------------------------------------------------------
@@ -155,7 +165,7 @@ class SupervisedContrastive(nn.Module):
 
     def forward(self, embedding, labels, fraction):
         e = F.normalize(embedding, dim=1)
-        own = torch.eye(len(e), dtype=torch.bool)
+        own = torch.eye(len(e), dtype=torch.bool, device=e.device)
         logits = (e @ e.T / self.temperature).masked_fill(own, -1e4)
         same = (labels[:, None] == labels[None]) & ~own
         return -((F.log_softmax(logits, 1) * same).sum(1) / same.sum(1).clamp(min=1)).mean()
@@ -163,18 +173,19 @@ class SupervisedContrastive(nn.Module):
 
 # ---- measures -------------------------------------------------------------------------------------------------------
 
-def prepare(pictures, which):
-    x = data.to_tensor(pictures)
+def prepare(pictures, which, device='cpu'):
+    x = data.to_tensor(pictures, device)
     return F.interpolate(x, size=(SIZES[which],) * 2, mode='bilinear', antialias=True, align_corners=False) if SIZES[which] != data.SIZE else x
 
 
 @torch.no_grad()
 def embed(network, pictures, which):
+    device = next(network.parameters()).device
     network.eval()
-    out = [F.normalize(network(prepare(pictures[i:i + 60], which).contiguous(memory_format=torch.channels_last)).float(), dim=1)
+    out = [F.normalize(network(prepare(pictures[i:i + 60], which, device).contiguous(memory_format=torch.channels_last)).float(), dim=1)
            for i in range(0, len(pictures), 60)]
     network.train()
-    return torch.cat(out).numpy()
+    return torch.cat(out).cpu().numpy()
 
 
 def verify(embeddings, table):
@@ -194,10 +205,13 @@ def verify(embeddings, table):
     return threshold, total, passed, {s: float((v > threshold).mean()) for s, v in false.items()}
 
 
+BATCHES = {('encoder', False): (4, 12, 2), ('judge', False): (2, 16, 3), ('encoder', True): (8, 20, 3), ('judge', True): (4, 32, 4)}
+
+
 def train(args, which):
-    network = BUILD[which]().to(memory_format=torch.channels_last)
-    batches = Batches(args, which, *((4, 12, 2) if which == 'encoder' else (2, 16, 3)))
-    loss_of = ArcFace(len(batches.label)) if which == 'encoder' else SupervisedContrastive()
+    network = BUILD[which]().to(args.device, memory_format=torch.channels_last)
+    batches = Batches(args, which, *BATCHES[which, args.gpu])
+    loss_of = (ArcFace(len(batches.label)) if which == 'encoder' else SupervisedContrastive()).to(args.device)
     optimiser = torch.optim.AdamW([*network.parameters(), *loss_of.parameters()], betas=(0.9, 0.99), weight_decay=0.05, fused=True)
     path, step, used = os.path.join(args.work, which + '.pt'), 0, 0.0
     state = data.load_state(path)
@@ -206,7 +220,7 @@ def train(args, which):
         loss_of.load_state_dict(state['loss'])
         optimiser.load_state_dict(state['optimiser'])
         step, used = state['step'], state['used']
-    clock, feed = data.Clock(args.minutes, used), data.InBackground(batches.next)
+    clock, feed = data.Clock(args, used), data.feed(args, batches.next)
     val, table = data.pixels(args, 'characters_val'), data.rows(args, 'characters_val')
 
     def store():
@@ -219,8 +233,8 @@ def train(args, which):
             break
         for group in optimiser.param_groups:
             group['lr'] = data.learning_rate(fraction, 3e-3, warmup=0.05, floor=0.005)
-        x, labels = feed.next()
-        with torch.autocast('cpu', torch.bfloat16):
+        x, labels = feed()
+        with data.half_precision(args):
             embedding = network(x)
         loss = loss_of(embedding.float(), labels, fraction)
         optimiser.zero_grad()
@@ -228,17 +242,18 @@ def train(args, which):
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimiser.step()
         step += 1
+        if step % 20 == 0 and args.gpu:
+            torch.cuda.synchronize()                  # the clock must not run ahead of the work
         if clock.log_due():
             text = f'step {step} {100 * fraction:.1f} % loss {float(loss.detach()):.4f}'
-            if step % 2 == 0:
+            if step > 100:
                 text += f' val true accepted at 1 % false {verify(embed(network, val, which), table)[1]:.3f}'
             data.log(args, which, text)
         if clock.save_due():
             store()
     store()
-    network.eval()
     threshold, total, passed, false = verify(embed(network, val, which), table)
-    network.eval()
+    network = network.cpu().eval()
     file = os.path.join(args.work, FILES[which])
     onnx_writer.write(file, network, SIZES[which], metadata(which, threshold if which == 'judge' else None))
     check(args, which, network, val)
@@ -258,10 +273,10 @@ def check(args, which, network, val):
     data.log(args, which, f'onnx agrees within {error:.1e}')
 
 
-def main():
+def main(arguments=None):
     p = data.parser('identity encoder and judge', 8)
     p.add_argument('--which', choices=['encoder', 'judge'], default='encoder')
-    args = data.setup(p.parse_args())
+    args = data.setup(p.parse_args(arguments))
     train(args, args.which)
 
 

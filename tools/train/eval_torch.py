@@ -41,7 +41,7 @@ def read_attributes(path, pictures):
     return {k: np.concatenate([p[n] for p in parts]).argmax(1) for n, k in enumerate(names)}
 
 
-def main():
+def main(arguments=None):
     p = data.parser('evaluation', 0)
     p.add_argument('--model', help='a Cameo folder')
     p.add_argument('--teacher', action='store_true')
@@ -51,7 +51,7 @@ def main():
     p.add_argument('--psnr', action='store_true')
     p.add_argument('--classifier', default=os.path.join(os.path.dirname(__file__), '../../tests/data/attributes.onnx'))
     p.add_argument('--sheet', help='write a contact sheet there')
-    args = data.setup(p.parse_args())
+    args = data.setup(p.parse_args(arguments))
     folder = args.model or args.work
     unet, text = flow.build(os.path.join(folder, 'tokenizer'))
     steps, guidance = 20, 3.0
@@ -63,8 +63,8 @@ def main():
             settings = json.load(f)['likeness']
         steps, guidance = settings['steps'], settings['guidance']
     steps, guidance = args.steps or steps, args.guidance or guidance
-    flow.make_fast(unet, text)
-    vae = AutoencoderKL.from_pretrained(os.path.join(folder, 'autoencoder' if args.teacher else 'vae')).float().to(memory_format=torch.channels_last)
+    flow.make_fast(args, unet, text)
+    vae = AutoencoderKL.from_pretrained(os.path.join(folder, 'autoencoder' if args.teacher else 'vae')).float().to(args.device, memory_format=torch.channels_last)
     tokenizer = Tokenizer(os.path.join(folder, 'tokenizer'))
     result = {'steps': steps, 'guidance': guidance}
 
@@ -78,7 +78,7 @@ def main():
     pictures = []
     for i in range(0, len(table), 50):
         noise = torch.cat([torch.randn(1, 16, 16, 16, generator=torch.Generator().manual_seed(r['seed'])) for r in table[i:i + 50]])
-        z = flow.sample(unet, text, tokenizer, [r['prompt'] for r in table[i:i + 50]], steps, guidance, noise=noise)
+        z = flow.sample_prompts(args, unet, text, tokenizer, [r['prompt'] for r in table[i:i + 50]], steps, guidance, noise)
         pictures.append(flow.decode(vae, z))
     pictures = np.concatenate(pictures)
     seen = background_of(pictures, colours)

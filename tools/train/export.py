@@ -31,12 +31,12 @@ def put_json(path, value):
         f.write('\n')
 
 
-def main():
+def main(arguments=None):
     p = data.parser('export', 0)
     p.add_argument('--out', required=True)
     p.add_argument('--from', dest='source', default='student', choices=['teacher', 'student'])
     p.add_argument('--random', action='store_true', help='untrained weights where there is no state')
-    args = data.setup(p.parse_args())
+    args = data.setup(p.parse_args(arguments))
     os.makedirs(args.out, exist_ok=True)
 
     shutil.copytree(os.path.join(args.work, 'tokenizer'), os.path.join(args.out, 'tokenizer'), dirs_exist_ok=True)

@@ -41,18 +41,20 @@ def build(tokenizer_folder):
     return UNet2DConditionModel(**UNET), CLIPTextModel(config)
 
 
-def make_fast(unet, text):
-    """Same mathematics, faster on a CPU: channels last, fused norms, plain attention (sequences are short)."""
-    unet.to(memory_format=torch.channels_last)
-    fastnorm.install(unet)
-    unet.set_attn_processor(AttnProcessor())
-    text.config._attn_implementation = 'eager'
+def make_fast(args, unet, text):
+    """Moves to the device. Same mathematics, faster: channels last; on a CPU fused norms and plain attention (sequences are short)."""
+    unet.to(args.device, memory_format=torch.channels_last)
+    text.to(args.device)
+    if not args.gpu:
+        fastnorm.install(unet)
+        unet.set_attn_processor(AttnProcessor())
+        text.config._attn_implementation = 'eager'
     return unet, text
 
 
 def load_average(state, unet, text):
     for p, m in zip([*unet.parameters(), *text.parameters()], state['average']['mean']):
-        p.data.copy_(m)
+        p.data.copy_(m.to(p.device))
 
 
 def load_folder(folder, unet, text):
@@ -63,7 +65,8 @@ def load_folder(folder, unet, text):
 # ---- data -----------------------------------------------------------------------------------------------------------
 
 def load_autoencoder(args):
-    return AutoencoderKL.from_pretrained(os.path.join(args.work, 'autoencoder')).float().to(memory_format=torch.channels_last)
+    folder = os.path.join(args.work, 'autoencoder')
+    return AutoencoderKL.from_pretrained(folder).float().to(args.device, memory_format=torch.channels_last)
 
 
 def latents(args, split):
@@ -71,12 +74,12 @@ def latents(args, split):
     path = os.path.join(args.work, f'latents_{split}.npy')
     if not os.path.exists(path):
         model, pictures, out = load_autoencoder(args), data.pixels(args, split), []
-        fastnorm.install(model)
+        if not args.gpu:
+            fastnorm.install(model)
         for i in range(0, len(pictures), 64):
-            x = data.to_tensor(pictures[i:i + 64]).contiguous(memory_format=torch.channels_last)
-            with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
-                z = model.encode(x).latent_dist.mean.float()
-            out.append(((z - model.config.shift_factor) * model.config.scaling_factor).half().numpy())
+            with torch.no_grad(), data.half_precision(args):
+                z = model.encode(data.to_tensor(pictures[i:i + 64], args.device)).latent_dist.mean.float()
+            out.append(((z - model.config.shift_factor) * model.config.scaling_factor).half().cpu().numpy())
         with open(path + '.tmp', 'wb') as f:
             np.save(f, np.concatenate(out))
         os.replace(path + '.tmp', path)
@@ -100,24 +103,47 @@ def dropped(phrases, random):
     return data.caption(phrases, keep.get)
 
 
+VARIANTS = 24                    # captions of a picture that are drawn beforehand for a GPU, which is faster than the tokenizer
+
+
+def caption_ids(args, seed=0):
+    """int16 [VARIANTS,N,77]: captions with phrases dropped, made once."""
+    path = os.path.join(args.work, 'captions.npy')
+    if not os.path.exists(path):
+        tokenizer, table = Tokenizer(os.path.join(args.work, 'tokenizer')), data.rows(args, 'characters_train')
+        random, out = np.random.default_rng(seed), np.empty((VARIANTS, len(table), 77), np.int16)
+        for i, row in enumerate(table):
+            out[:, i] = tokenizer.batch([dropped(row['phrases'], random) for _ in range(VARIANTS)])
+        with open(path + '.tmp', 'wb') as f:
+            np.save(f, out)
+        os.replace(path + '.tmp', path)
+    return np.load(path)
+
+
 class Batches:
+    """Latents and token ids, every picture once before any comes again."""
+
     def __init__(self, args, tokenizer, count):
-        self.z, self.table = latents(args, 'characters_train'), data.rows(args, 'characters_train')
-        self.tokenizer, self.count, self.order = tokenizer, count, np.empty(0, int)
+        self.args, self.tokenizer, self.count, self.order = args, tokenizer, count, torch.empty(0, dtype=torch.long)
+        self.z, self.table = torch.from_numpy(latents(args, 'characters_train')).to(args.device), data.rows(args, 'characters_train')
+        self.ids = torch.from_numpy(caption_ids(args)).to(args.device) if args.gpu else None
         self.random = np.random.default_rng()
 
     def next(self):
-        if len(self.order) < self.count:
-            self.order = np.concatenate([self.order, self.random.permutation(len(self.z))])
+        while len(self.order) < self.count:
+            self.order = torch.cat([self.order, torch.randperm(len(self.z))])
         at, self.order = self.order[:self.count], self.order[self.count:]
-        ids = self.tokenizer.batch([dropped(self.table[i]['phrases'], self.random) for i in at])
-        return torch.from_numpy(self.z[at]).float(), torch.from_numpy(ids)
+        if self.args.gpu:
+            at = at.to(self.args.device)
+            return self.z[at].float(), self.ids[torch.randint(VARIANTS, at.shape, device=at.device), at].long()
+        ids = self.tokenizer.batch([dropped(self.table[i]['phrases'], self.random) for i in at.tolist()])
+        return self.z[at].float(), torch.from_numpy(ids)
 
 
-def times(count):
+def times(count, device):
     """Mostly logit-normal (the middle is hardest), a fifth uniform (both ends are used too)."""
-    middle = torch.sigmoid(torch.randn(count))
-    return torch.where(torch.rand(count) < 0.2, torch.rand(count), middle)
+    middle = torch.sigmoid(torch.randn(count, device=device))
+    return torch.where(torch.rand(count, device=device) < 0.2, torch.rand(count, device=device), middle)
 
 
 # ---- optimiser ------------------------------------------------------------------------------------------------------
@@ -176,37 +202,42 @@ def optimisers(unet, text, matrix_rate, vector_rate, muon=True):
 # ---- sampling -------------------------------------------------------------------------------------------------------
 
 @torch.no_grad()
-def velocity(unet, text_states, x, t, guidance, empty_states):
+def velocity(args, unet, text_states, x, t, guidance, empty_states):
     n = len(x)
-    with torch.autocast('cpu', torch.bfloat16):
+    with data.half_precision(args):
         if guidance == 1:
-            return unet(x, torch.full((n,), 1000.0 * t), text_states).sample.float()
+            return unet(x, torch.full((n,), 1000.0 * t, device=x.device), text_states).sample.float()
         both = torch.cat([text_states, empty_states.expand(n, -1, -1)])
-        v, empty = unet(torch.cat([x, x]), torch.full((2 * n,), 1000.0 * t), both).sample.float().chunk(2)
+        v, empty = unet(torch.cat([x, x]), torch.full((2 * n,), 1000.0 * t, device=x.device), both).sample.float().chunk(2)
     return empty + guidance * (v - empty)
 
 
 @torch.no_grad()
-def sample(unet, text, tokenizer, prompts, steps, guidance, seed=0, keep=(), noise=None):
-    """Euler from t = 1 to 0; returns the latents, and those at the times in keep."""
-    states = text(torch.from_numpy(tokenizer.batch(prompts))).last_hidden_state
-    empty = text(torch.from_numpy(tokenizer.batch(['']))).last_hidden_state
-    x = noise if noise is not None else torch.randn(len(prompts), 16, 16, 16, generator=torch.Generator().manual_seed(seed))
-    x, kept = x.contiguous(memory_format=torch.channels_last), {}
+def sample(args, unet, text, ids, empty, steps, guidance, noise, keep=()):
+    """Euler from t = 1 to 0 with token ids [N,77] and those of no caption [1,77]; returns the latents, and those at the times in keep."""
+    states, empty = (text(i.to(args.device)).last_hidden_state for i in (ids, empty))
+    x, kept = noise.to(args.device).contiguous(memory_format=torch.channels_last), {}
     for k in range(steps):
         t = 1 - k / steps
         if t in keep:
             kept[t] = x
-        x = x - velocity(unet, states, x, t, guidance, empty) / steps
+        x = x - velocity(args, unet, states, x, t, guidance, empty) / steps
     return (x, kept) if keep else x
+
+
+def sample_prompts(args, unet, text, tokenizer, prompts, steps, guidance, noise=None):
+    if noise is None:
+        noise = torch.randn(len(prompts), 16, 16, 16, generator=torch.Generator().manual_seed(5))
+    ids, empty = (torch.from_numpy(tokenizer.batch(p)) for p in (prompts, ['']))
+    return sample(args, unet, text, ids, empty, steps, guidance, noise)
 
 
 # ---- training -------------------------------------------------------------------------------------------------------
 
-def flow_loss(unet, text, x0, ids, t, noise):
+def flow_loss(args, unet, text, x0, ids, t, noise):
     shape = t[:, None, None, None]
     x = ((1 - shape) * x0 + shape * noise).contiguous(memory_format=torch.channels_last)
-    with torch.autocast('cpu', torch.bfloat16):
+    with data.half_precision(args):
         v = unet(x, 1000 * t, text(ids).last_hidden_state).sample
     return (v.float() - (noise - x0)).square().mean()
 
@@ -217,85 +248,113 @@ class Validation:
     def __init__(self, args, tokenizer, count=144):
         z, table = latents(args, 'characters_val'), data.rows(args, 'characters_val')
         at = np.linspace(0, len(z) - 1, count).astype(int)
-        self.z, self.ids = torch.from_numpy(z[at]).float(), torch.from_numpy(tokenizer.batch([table[i]['text'] for i in at]))
         g = torch.Generator().manual_seed(1)
-        self.noise, self.t = torch.randn(self.z.shape, generator=g), (torch.arange(count) * 37 % count + 0.5) / count
+        ids = torch.from_numpy(tokenizer.batch([table[i]['text'] for i in at]))
+        noise, t = torch.randn(count, *z.shape[1:], generator=g), (torch.arange(count) * 37 % count + 0.5) / count
+        self.args, self.held = args, [v.to(args.device) for v in (torch.from_numpy(z[at]).float(), ids, t, noise)]
 
     @torch.no_grad()
     def error(self, unet, text):
-        return float(flow_loss(unet, text, self.z, self.ids, self.t, self.noise))
+        return float(flow_loss(self.args, unet, text, *self.held))
 
 
 def pictures_of(args, unet, text, tokenizer, path, steps, guidance):
     with open(os.path.join(args.data, 'eval', 'text_to_image.jsonl'), encoding='utf-8') as f:
         prompts = [json.loads(line)['prompt'] for line in f][:9 if args.smoke else 36]
-    z = sample(unet, text, tokenizer, prompts, steps, guidance, seed=5)
+    z = sample_prompts(args, unet, text, tokenizer, prompts, steps, guidance)
     data.sheet(decode(load_autoencoder(args), z), 9, path)
 
 
-def main():
-    p = data.parser('teacher', 55)
+class Trainer:
+    """Optimisers, averages, state and schedule of a U-Net and its text encoder; what the teacher and the student share."""
+
+    def __init__(self, args, name, unet, text, decay, extra):
+        self.args, self.name, self.unet, self.text, self.extra = args, name, unet, text, extra
+        self.made = optimisers(unet, text, args.matrix_rate, args.vector_rate, not args.adam)
+        self.average = data.Average([unet, text], decay)
+        self.path, self.step, self.mean = os.path.join(args.work, name + '.pt'), 0, None
+        state, used = data.load_state(self.path), 0.0
+        if state:
+            unet.load_state_dict(state['unet'])
+            text.load_state_dict(state['text'])
+            for (o, _), s in zip(self.made, state['optimisers']):
+                o.load_state_dict(s)
+            self.average.load(state['average'])
+            self.step, used = state['step'], state['used']
+        self.network = torch.compile(unet, dynamic=False) if args.compile else unet    # for training steps of one shape only
+        self.clock = data.Clock(args, used)
+        torch.manual_seed(args.seed + self.step)
+        data.log(args, name, f'start at step {self.step}, {used / 60:.1f} of {args.minutes} minutes used, '
+                 f'{sum(p.numel() for p in unet.parameters()) / 1e6:.2f} M + {sum(p.numel() for p in text.parameters()) / 1e6:.2f} M parameters')
+
+    def store(self):
+        data.save_state(self.path, {'unet': self.unet.state_dict(), 'text': self.text.state_dict(),
+                                    'optimisers': [o.state_dict() for o, _ in self.made], 'average': self.average.state(),
+                                    'step': self.step, 'used': self.clock.used, **self.extra})
+
+    def run(self, loss_of, warmup, stop_at=1e9, every=lambda: None):
+        """loss_of() makes a batch's loss; every() runs each three minutes with the averages in place."""
+        checked = self.clock.used
+        while self.clock.tick() < 1 and self.clock.used < 60 * stop_at:
+            fraction = self.clock.used / self.clock.total
+            for o, peak in self.made:
+                for group in o.param_groups:
+                    group['lr'] = data.learning_rate(fraction, peak, warmup=warmup)
+            loss = loss_of()
+            for o, _ in self.made:
+                o.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.average.parameters, 1.0)
+            for o, _ in self.made:
+                o.step()
+            self.average.update()
+            self.step += 1
+            if self.step % 10 == 0 or not self.args.gpu:      # waits for the device
+                now = float(loss.detach())
+                self.mean = now if self.mean is None else 0.9 * self.mean + 0.1 * now
+            if self.clock.log_due():
+                data.log(self.args, self.name, f'step {self.step} {100 * fraction:.1f} % loss {self.mean or 0:.4f}')
+            if self.clock.used - checked > (25 if self.args.gpu else 180):
+                checked = self.clock.used
+                self.average.swap()
+                every()
+                self.average.swap()
+            if self.clock.save_due():
+                self.store()
+        self.store()
+        self.average.swap()
+
+
+def arguments_of(what, minutes, matrix_rate, vector_rate):
+    p = data.parser(what, minutes)
     p.add_argument('--batch', type=int, default=64)
-    p.add_argument('--matrix-rate', type=float, default=2e-3)
-    p.add_argument('--vector-rate', type=float, default=1e-3)
+    p.add_argument('--matrix-rate', type=float, default=matrix_rate)
+    p.add_argument('--vector-rate', type=float, default=vector_rate)
     p.add_argument('--adam', action='store_true', help='AdamW for everything')
+    return p
+
+
+def main(arguments=None):
+    p = arguments_of('teacher', 55, 2e-3, 1e-3)
     p.add_argument('--stop-at', type=float, default=1e9, help='stop after this many minutes, the schedule unfinished')
     p.add_argument('--name', default='teacher')
-    args = data.setup(p.parse_args())
+    args = data.setup(p.parse_args(arguments))
     tokenizer = Tokenizer(os.path.join(args.work, 'tokenizer'))
-    unet, text = make_fast(*build(os.path.join(args.work, 'tokenizer')))
-    path, step, used = os.path.join(args.work, args.name + '.pt'), 0, 0.0
-    if args.init_from and not os.path.exists(path):
+    unet, text = make_fast(args, *build(os.path.join(args.work, 'tokenizer')))
+    if args.init_from and not os.path.exists(os.path.join(args.work, args.name + '.pt')):
         load_folder(args.init_from, unet, text)
-    made = optimisers(unet, text, args.matrix_rate, args.vector_rate, not args.adam)
-    average = data.Average([unet, text], 0.999)
-    state = data.load_state(path)
-    if state:
-        unet.load_state_dict(state['unet'])
-        text.load_state_dict(state['text'])
-        for (o, _), s in zip(made, state['optimisers']):
-            o.load_state_dict(s)
-        average.load(state['average'])
-        step, used = state['step'], state['used']
-    validation, feed = Validation(args, tokenizer), data.InBackground(Batches(args, tokenizer, args.batch).next)
-    clock, checked, mean = data.Clock(args.minutes, used), used, None
-    torch.manual_seed(args.seed + step)
-    data.log(args, args.name, f'start at step {step}, {used / 60:.1f} of {args.minutes} minutes used, '
-             f'{sum(p.numel() for p in unet.parameters()) / 1e6:.2f} M + {sum(p.numel() for p in text.parameters()) / 1e6:.2f} M parameters')
+    validation, feed = Validation(args, tokenizer), data.feed(args, Batches(args, tokenizer, args.batch).next)
+    trainer = Trainer(args, args.name, unet, text, 0.999, {'guidance': 3.0})
 
-    def store():
-        data.save_state(path, {'unet': unet.state_dict(), 'text': text.state_dict(), 'optimisers': [o.state_dict() for o, _ in made],
-                               'average': average.state(), 'step': step, 'used': clock.used, 'guidance': 3.0})
+    def loss():
+        x0, ids = feed()
+        return flow_loss(args, trainer.network, text, x0, ids, times(len(x0), x0.device), torch.randn_like(x0))
 
-    while clock.tick() < 1 and clock.used < 60 * args.stop_at:
-        fraction = clock.used / clock.total
-        for o, peak in made:
-            for group in o.param_groups:
-                group['lr'] = data.learning_rate(fraction, peak, warmup=0.01)
-        x0, ids = feed.next()
-        loss = flow_loss(unet, text, x0, ids, times(len(x0)), torch.randn_like(x0))
-        for o, _ in made:
-            o.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(average.parameters, 1.0)
-        for o, _ in made:
-            o.step()
-        average.update()
-        step += 1
-        now = float(loss.detach())
-        mean = now if mean is None else 0.98 * mean + 0.02 * now
-        if clock.log_due():
-            data.log(args, args.name, f'step {step} {100 * fraction:.1f} % loss {mean:.4f}')
-        if clock.used - checked > 180:
-            checked = clock.used
-            average.swap()
-            data.log(args, args.name, f'step {step} validation {validation.error(unet, text):.5f}')
-            average.swap()
-        if clock.save_due():
-            store()
-    store()
-    average.swap()
-    data.log(args, args.name, f'stop at step {step}, validation {validation.error(unet, text):.5f}')
+    def check():
+        data.log(args, args.name, f'step {trainer.step} validation {validation.error(unet, text):.5f}')
+
+    trainer.run(loss, 0.01, args.stop_at, check)
+    check()
     pictures_of(args, unet, text, tokenizer, os.path.join(args.work, args.name + '.png'), 16, 3.0)
 
 

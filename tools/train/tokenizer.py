@@ -119,8 +119,8 @@ class Tokenizer:
         return np.array([self.encode(t) for t in texts], np.int64)
 
 
-def main():
-    args = data.setup(data.parser('tokenizer', 1).parse_args())
+def main(arguments=None):
+    args = data.setup(data.parser('tokenizer', 1).parse_args(arguments))
     captions = [r['text'] for s in ('characters_train', 'objects_train') for r in data.rows(args, s)]
     vocabulary, merges = train(captions, ENTRIES)
     folder = os.path.join(args.work, 'tokenizer')
