@@ -78,7 +78,7 @@ foreach(manifest ${LK_MANIFESTS})
       COMMAND ${CMAKE_COMMAND} -DNAME=${name} -DSPIRV=${spirv} -DALLOWED=${allowed} -DOUT=${LK_SHADER_BUILD}/${name}.c -P
               ${PROJECT_SOURCE_DIR}/cmake/embed_shader.cmake
       DEPENDS ${spirv} ${PROJECT_SOURCE_DIR}/cmake/embed_shader.cmake
-      COMMENT "" VERBATIM)
+      COMMENT "Embedding ${name}" VERBATIM)
     list(APPEND LK_SHADER_C ${LK_SHADER_BUILD}/${name}.c)
   endforeach()
 endforeach()

@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/time.h"
 
 #include <math.h>
@@ -55,11 +56,13 @@ int cli_run_doctor(likeness_context *context, bool table) {
     return status == LIKENESS_OK ? 0 : cli_failed(context, status);
 }
 
-/* LIKENESS_MODEL, then assets/cameo in the current folder. */
+/* LIKENESS_MODEL, then assets/cameo in the current folder, then where the install target puts it. */
 static const char *model_folder(const cli_options *options) {
     if (options->model) return options->model;
     const char *variable = getenv("LIKENESS_MODEL");
-    return variable && variable[0] ? variable : "assets/cameo";
+    if (variable && variable[0]) return variable;
+    bool installed = !lk_directory_exists("assets/cameo") && lk_directory_exists(LIKENESS_INSTALLED_MODEL);
+    return installed ? LIKENESS_INSTALLED_MODEL : "assets/cameo";
 }
 
 int cli_open(const cli_options *options, bool want_model, likeness_context **context, likeness_model **model) {
