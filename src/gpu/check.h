@@ -21,11 +21,12 @@ likeness_status lk_check_trace(const lk_device *device, lk_check_result *result,
 likeness_status lk_check_trace_without(const lk_device *device, uint64_t n, lk_check_result *result, lk_error *error);
 void lk_check_clear(lk_device *device);
 
-/* Self-check (c) for one command of a recording: runs it three times alone; before each run every byte of `memory` that
- * the command does not declare as read is poisoned with a value that depends on its address (NaN, about +3e38, about
- * -3e38). Its written ranges must come out the same each time and no other byte may change. What the memory holds
- * before is the command's input; afterwards it holds the command's result. Fails with LIKENESS_INTERNAL naming command,
- * byte and what was seen. References are whole words; no byte may be named twice. Slow: for a few MiB. */
+/* Self-check (c) for one command of a recording: runs it alone, once with memory as it is, then three times with every
+ * byte of `memory` that the command does not declare as read poisoned by a value that depends on its address (NaN,
+ * about +3e38, about -3e38). Its written ranges must come out the same each time and no other byte may change. What the
+ * memory holds before is the command's input; afterwards it holds the command's result. Fails with LIKENESS_INTERNAL
+ * naming command, byte and what was seen. References are whole words; no byte may be named twice. Slow: for a few MiB.
+ */
 likeness_status lk_check_truth(lk_recording *recording, uint32_t index, const lk_buffer_ref *memory, uint32_t count,
                                lk_error *error);
 

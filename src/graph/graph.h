@@ -126,6 +126,7 @@ typedef struct lk_instance_options {
     bool truth;               /* every command alone, poisoned (self-check c); slow */
     uint64_t split_groups;    /* cut every dispatch after so many workgroups (tests); 0: by time */
     uint32_t submit_commands; /* at most so many commands a submit (tests); 0: by time */
+    int64_t omit_barrier;     /* leaves out this barrier, 1-based over the sections in order (tests); 0: none */
     /* LK_OP_COUNT entries: the variant that each op is forced to (doctor's replacements), 0 lets the op choose. NULL:
      * all 0. Copied. */
     const int32_t *variants;

@@ -49,7 +49,7 @@ static likeness_status record_node(lk_instance *instance, const lk_node *node, c
     dispatch.recording = instance->recordings[node->section];
     dispatch.call = &node->call;
     dispatch.label = node->name;
-    dispatch.variant = options && options->variants ? options->variants[node->call.op] : 0;
+    dispatch.variant = options->variants ? options->variants[node->call.op] : 0;
     for (int i = 0; i < LK_MAX_INPUTS; i++)
         if (node->input[i] != LK_NO_VALUE)
             dispatch.input[i] = (lk_operand){node->call.input[i], ref_of(instance, node->input[i])};
@@ -64,17 +64,22 @@ static likeness_status record_node(lk_instance *instance, const lk_node *node, c
     return status;
 }
 
+/* Sections lie one after the other in the list of nodes. */
 static likeness_status record_all(lk_instance *instance, const lk_instance_options *options, lk_error *error) {
+    static const lk_instance_options defaults;
+    if (!options) options = &defaults;
     const lk_plan *plan = instance->plan;
-    lk_recording_options recording = {.shuffle_seed = options ? options->shuffle_seed : 0,
-                                      .split_groups = options ? options->split_groups : 0,
-                                      .submit_commands = options ? options->submit_commands : 0};
-    for (int32_t s = 0; s < plan->graph->section_count; s++)
+    lk_recording_options recording = {.shuffle_seed = options->shuffle_seed,
+                                      .split_groups = options->split_groups,
+                                      .submit_commands = options->submit_commands,
+                                      .omit_barrier = options->omit_barrier};
+    for (int32_t s = 0, n = 0; s < plan->graph->section_count; s++) {
         LK_TRY(lk_recording_create(instance->device, &recording, &instance->recordings[s], error));
-    for (int32_t n = 0; n < plan->node_count; n++)
-        if (lk_plan_runs(plan, n)) LK_TRY(record_node(instance, &plan->graph->nodes[n], options, error));
-    for (int32_t s = 0; s < plan->graph->section_count; s++)
+        for (; n < plan->node_count && plan->graph->nodes[n].section == s; n++)
+            if (lk_plan_runs(plan, n)) LK_TRY(record_node(instance, &plan->graph->nodes[n], options, error));
         LK_TRY(lk_recording_finish(instance->recordings[s], error));
+        recording.omit_barrier -= lk_recording_barriers(instance->recordings[s]);
+    }
     return LIKENESS_OK;
 }
 

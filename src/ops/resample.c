@@ -32,7 +32,9 @@ likeness_status lk_dispatch_pool(const lk_dispatch *d, lk_error *error) {
     for (int i = 0; i < 4; i++) {
         push.padding[i] = d->call->attributes.pool.padding[i];
     }
-    lk_command command = lk_light_command(d, derivative ? LK_SHADER_POOL_DX : LK_SHADER_POOL, 7, 0);
+    /* The gradient of an average needs no values, only the shape. */
+    uint32_t reads = derivative && push.average ? 4 : 7;
+    lk_command command = lk_light_command(d, derivative ? LK_SHADER_POOL_DX : LK_SHADER_POOL, reads, 0);
     return lk_light_flat(d, &command, &push, sizeof push, flat, error);
 }
 

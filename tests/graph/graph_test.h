@@ -116,10 +116,13 @@ static inline size_t case_result_count(const model_case *c) {
     return count;
 }
 
-static inline void case_read_all(const model_case *c, lk_instance *instance, float *results) {
+/* All sections in order, results read as soon as they are there: so every recording's end is followed by an access. */
+static inline void case_replay(const model_case *c, lk_instance *instance, float *results) {
     lk_error error = LK_ERROR_INIT;
+    graph_run(instance, 0);
     for (int i = 0; i < c->outputs; results += c->output[i++].count)
         assert_ok(lk_instance_read(instance, c->output[i].value, results, &error), &error);
+    if (c->section > 0) graph_run(instance, c->section);
     for (int i = 0; i < c->gradients; results += c->gradient[i++].count)
         assert_ok(lk_instance_read(instance, c->gradient[i].value, results, &error), &error);
 }
@@ -137,9 +140,7 @@ static inline float *case_run(const model_case *c, lk_device *device, const run_
     assert_non_null(results);
     for (int replay = 0; replay < (options->replays > 0 ? options->replays : 1); replay++) {
         case_write_all(c, instance);
-        for (int s = 0; s <= (c->section > 0 ? c->section : 0); s++)
-            graph_run(instance, s);
-        case_read_all(c, instance, results);
+        case_replay(c, instance, results);
     }
     lk_instance_destroy(instance);
     lk_plan_destroy(plan);
