@@ -74,6 +74,9 @@ likeness_status likeness_doctor(likeness_context *context,
                                 void (*row)(void *user, const char *op, const char *test, int variant, double error,
                                             double milliseconds, const char *verdict),
                                 void *user);
+/* Which kernels have run on this context so far, and the names of the others; after likeness_doctor: what it left out.
+ * Free with likeness_text_free; NULL without a device or memory. */
+char *likeness_doctor_kernels(const likeness_context *context);
 /* True when doctor has not yet run on this device and driver. */
 bool likeness_doctor_needed(const likeness_context *context);
 

@@ -2,14 +2,16 @@
  *
  * A case is a small graph with its gradient; it runs on the device and through the reference, and every output and
  * gradient is compared. When one differs, the ops of that section move to their next variant together until the case
- * passes or no variant is left. The result is remembered per device, driver and engine version:
+ * passes or no variant is left; a replacement is tried on all cases again. What passed is remembered per device,
+ * driver, engine version and kernels:
  *
- *     doctor-KEY.json   {"engine": "0.1.0", "precise": false, "replaced": {"conv2d": 2}}
+ *     doctor-KEY.json   {"engine": "0.1.0", "kernels": "0123456789abcdef", "replaced": {"conv2d": 2}}
  */
 #include "api/context.h"
 #include "api/doctor_cases.h"
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "base/time.h"
@@ -32,34 +34,58 @@ static bool memory_path(const likeness_context *context, char *path, size_t byte
                             context->options.precise ? "-precise" : "") < bytes;
 }
 
+/* Of every shader's words: kernels that were built anew are looked at anew. */
+static void kernels_hash(char text[17]) {
+    uint64_t hash = LK_FNV64_INIT;
+    for (int i = 0; i < LK_SHADER_COUNT; i++)
+        hash = lk_fnv64(hash, lk_shader_table[i]->words, lk_shader_table[i]->bytes);
+    snprintf(text, 17, "%016llx", (unsigned long long)hash);
+}
+
+/* Every key of "replaced" is an op with a variant beyond its first. */
+static likeness_status read_replaced(lk_json *json, int32_t variants[LK_OP_COUNT], lk_error *error) {
+    lk_json_value *replaced = lk_json_get(json, NULL, "replaced", error);
+    if (!replaced) return error->status;
+    if (!lk_json_is_object(replaced)) return lk_fail(error, LIKENESS_BAD_FILE, "'replaced' is no object");
+    for (int op = 0; op < LK_OP_COUNT; op++) {
+        int64_t variant = 0;
+        if (!lk_json_present(json, replaced, lk_op_name((lk_op)op))) continue;
+        LK_TRY(lk_json_int(json, replaced, lk_op_name((lk_op)op), 2, 99, &variant, error));
+        variants[op] = (int32_t)variant;
+    }
+    return lk_json_unused(json, replaced, error);
+}
+
 void lk_doctor_load(likeness_context *context) {
-    char path[1024];
+    char path[1024], kernels[17];
     lk_error error = LK_ERROR_INIT;
     memset(context->variants, 0, sizeof context->variants);
     context->doctor_done = false;
     if (!memory_path(context, path, sizeof path) || !lk_file_exists(path)) return;
     lk_json json;
     if (lk_json_read(&json, path, 1 << 16, &error) != LIKENESS_OK) return;
-    const char *engine = NULL;
-    lk_json_value *replaced = lk_json_find(&json, NULL, "replaced");
-    if (lk_json_text(&json, NULL, "engine", &engine, &error) == LIKENESS_OK && strcmp(engine, LIKENESS_VERSION) == 0 &&
-        replaced && lk_json_is_object(replaced)) {
+    const char *engine = NULL, *built = NULL;
+    int32_t variants[LK_OP_COUNT] = {0};
+    kernels_hash(kernels);
+    if (lk_json_text(&json, NULL, "engine", &engine, &error) == LIKENESS_OK &&
+        lk_json_text(&json, NULL, "kernels", &built, &error) == LIKENESS_OK && strcmp(engine, LIKENESS_VERSION) == 0 &&
+        strcmp(built, kernels) == 0 && read_replaced(&json, variants, &error) == LIKENESS_OK) {
         context->doctor_done = true;
-        for (int op = 0; op < LK_OP_COUNT; op++) {
-            int64_t variant = 0;
-            lk_json_int_or(&json, replaced, lk_op_name((lk_op)op), 0, 99, 0, &variant, &error);
-            context->variants[op] = (int32_t)variant;
-        }
+        memcpy(context->variants, variants, sizeof variants);
     }
     lk_json_free(&json);
 }
 
 /* A cache folder that cannot be written only means that doctor runs again next time. */
 static void doctor_store(likeness_context *context) {
-    char path[1024];
-    if (!memory_path(context, path, sizeof path)) return;
+    char path[1024], kernels[17];
+    lk_error error = LK_ERROR_INIT;
+    if (!memory_path(context, path, sizeof path) ||
+        lk_directory_make(lk_device_cache_folder(context->device), &error) != LIKENESS_OK)
+        return;
+    kernels_hash(kernels);
     lk_text text = LK_TEXT_INIT;
-    lk_text_addf(&text, "{\"engine\": \"%s\", \"replaced\": {", LIKENESS_VERSION);
+    lk_text_addf(&text, "{\"engine\": \"%s\", \"kernels\": \"%s\", \"replaced\": {", LIKENESS_VERSION, kernels);
     bool first = true;
     for (int op = 0; op < LK_OP_COUNT; op++) {
         if (context->variants[op] == 0) continue;
@@ -67,9 +93,6 @@ static void doctor_store(likeness_context *context) {
         first = false;
     }
     lk_text_add(&text, "}}\n");
-    lk_error error = LK_ERROR_INIT;
-    /* The folder may not exist yet: the pipeline cache makes it when the device is closed. */
-    lk_directory_make(lk_device_cache_folder(context->device), &error);
     if (!text.failed) lk_file_write(path, lk_text_get(&text), text.length, &error);
     lk_text_free(&text);
 }
@@ -111,17 +134,22 @@ static likeness_status fill_input(doctor_run *run, int slot, lk_value value, boo
 }
 
 /* Builds the case's graph, its gradient, inputs, and the reference's answer. */
-static likeness_status run_prepare(doctor_run *run, const lk_doctor_case *test, bool precise, lk_error *error) {
+static likeness_status run_prepare(doctor_run *run, const lk_doctor_case *test, const likeness_context *context,
+                                   lk_error *error) {
+    uint32_t units = lk_device_caps(context->device)->compute_units;
     memset(run, 0, sizeof *run);
     lk_doctor_graph *d = &run->graph;
     d->random = 12345;
     d->error = error;
+    d->also = LK_NO_VALUE;
+    d->units = units > 0 && units < 1024 ? (int32_t)units : 32;
     run->gradient_section = -1;
-    if (!(d->weights = lk_weights_create(precise)) || !(d->graph = lk_graph_create(d->weights, error)))
+    if (!(d->weights = lk_weights_create(context->options.precise)) || !(d->graph = lk_graph_create(d->weights, error)))
         return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for a doctor case");
     d->output = test->build(d);
     LK_TRY(lk_graph_status(d->graph, error));
     lk_graph_output(d->graph, d->output, "output");
+    if (d->also != LK_NO_VALUE) lk_graph_output(d->graph, d->also, "also");
     for (int i = 0; i < d->input_count; i++)
         LK_TRY(fill_input(run, i, d->inputs[i], d->positive[i], d->range[i], error));
     lk_value wrt[LK_DOCTOR_MAX_INPUTS];
@@ -202,6 +230,8 @@ static likeness_status run_on_device(doctor_run *run, likeness_context *context,
     worst[0] = worst[1] = 0;
     if (status == LIKENESS_OK) status = lk_instance_run(instance, 0, error);
     if (status == LIKENESS_OK) status = compare_value(run, instance, d->output, &worst[0], error);
+    if (status == LIKENESS_OK && d->also != LK_NO_VALUE)
+        status = compare_value(run, instance, d->also, &worst[0], error);
     if (status == LIKENESS_OK && run->gradient_section >= 0) {
         status = lk_instance_run(instance, run->gradient_section, error);
         for (int i = 0; i < LK_DOCTOR_MAX_INPUTS && status == LIKENESS_OK; i++)
@@ -229,25 +259,42 @@ static bool next_variant(doctor_run *run, likeness_context *context, bool gradie
     return moved;
 }
 
-static likeness_status run_case(likeness_context *context, const lk_doctor_case *test, double *worst, bool *replaced,
-                                bool *passed, int *variant, lk_error *error) {
+/* What a driver does with a kernel that it does not like, beside wrong numbers. */
+static bool kernel_refused(likeness_status status) {
+    return status == LIKENESS_INTERNAL || status == LIKENESS_UNSUPPORTED;
+}
+
+typedef struct doctor_result {
+    double worst; /* of all values; infinite where the driver refused a kernel */
+    bool replaced, passed;
+    int variant; /* the last one tried, counted from 1 */
+} doctor_result;
+
+static likeness_status run_case(likeness_context *context, const lk_doctor_case *test, doctor_result *result,
+                                lk_error *error) {
     doctor_run run;
-    likeness_status status = run_prepare(&run, test, context->options.precise, error);
-    *replaced = *passed = false;
-    *variant = 1;
-    double errors[2] = {0};
+    *result = (doctor_result){.variant = 1};
+    likeness_status status = run_prepare(&run, test, context, error);
     while (status == LIKENESS_OK) {
+        double errors[2] = {0};
         status = run_on_device(&run, context, errors, error);
-        bool forward_ok = errors[0] <= doctor_tolerance, gradient_ok = errors[1] <= doctor_tolerance;
-        if (status != LIKENESS_OK || (forward_ok && gradient_ok)) {
-            *passed = status == LIKENESS_OK;
-            break;
+        bool refused = kernel_refused(status);
+        if (refused) {
+            *error = (lk_error)LK_ERROR_INIT;
+            status = LIKENESS_OK;
+            errors[0] = errors[1] = INFINITY;
         }
-        if (!next_variant(&run, context, forward_ok)) break;
-        *replaced = true;
-        ++*variant;
+        if (status != LIKENESS_OK) break;
+        result->worst = errors[0] > errors[1] ? errors[0] : errors[1];
+        bool forward_ok = errors[0] <= doctor_tolerance, gradient_ok = errors[1] <= doctor_tolerance;
+        result->passed = forward_ok && gradient_ok;
+        if (result->passed) break;
+        bool moved = next_variant(&run, context, forward_ok);
+        if (refused && next_variant(&run, context, true)) moved = true;
+        if (!moved) break;
+        result->replaced = true;
+        ++result->variant;
     }
-    *worst = errors[0] > errors[1] ? errors[0] : errors[1];
     run_destroy(&run);
     return status;
 }
@@ -262,32 +309,62 @@ likeness_status likeness_doctor(likeness_context *context,
                                             double milliseconds, const char *verdict),
                                 void *user) {
     lk_error *error = lk_context_begin(context);
-    int count, failed = 0;
+    if (!context->device) return lk_fail(error, LIKENESS_NO_DEVICE, "doctor needs a device");
+    int count, failed;
     const lk_doctor_case *cases = lk_doctor_cases(&count);
     const char *first_failure = NULL;
     memset(context->variants, 0, sizeof context->variants);
-    for (int i = 0; i < count; i++) {
-        double worst = 0, start = lk_time_seconds();
-        bool replaced, passed;
-        int variant;
-        LK_TRY(run_case(context, &cases[i], &worst, &replaced, &passed, &variant, error));
-        if (!passed) {
-            failed++;
-            if (!first_failure) first_failure = cases[i].op;
+    context->doctor_done = false;
+    /* A replacement may be wrong where its predecessor was right, so after one everything is tried again. It ends:
+     * variants only go up. */
+    bool again = true;
+    for (int pass = 0; again; pass++) {
+        again = false;
+        failed = 0;
+        for (int i = 0; i < count; i++) {
+            doctor_result result;
+            double start = lk_time_seconds();
+            LK_TRY(run_case(context, &cases[i], &result, error));
+            if (result.replaced && result.passed) again = true;
+            if (!result.passed && failed++ == 0) first_failure = cases[i].op;
+            if (row && (pass == 0 || result.replaced))
+                row(user, cases[i].op, cases[i].test, result.variant, result.worst, (lk_time_seconds() - start) * 1000,
+                    !result.passed    ? "FAILED"
+                    : result.replaced ? "replaced"
+                                      : "ok");
         }
-        if (row)
-            row(user, cases[i].op, cases[i].test, variant, worst, (lk_time_seconds() - start) * 1000,
-                !passed    ? "FAILED"
-                : replaced ? "replaced"
-                           : "ok");
+        if (failed > 0) break;
     }
-    if (failed > 0)
+    if (failed > 0) {
+        char path[1024];
+        if (memory_path(context, path, sizeof path)) lk_file_remove(path); /* what it says is no longer true */
+        memset(context->variants, 0, sizeof context->variants);
         return lk_fail(
             error, LIKENESS_NO_DEVICE,
             "%d of %d kernels give wrong results on this device (first: %s) and none of their variants is right; "
             "update the driver or choose another device with --device, and please report the table of likeness doctor",
             failed, count, first_failure);
+    }
     context->doctor_done = true;
     doctor_store(context);
     return LIKENESS_OK;
+}
+
+char *likeness_doctor_kernels(const likeness_context *context) {
+    if (!context->device) return NULL;
+    int used = 0;
+    lk_text text = LK_TEXT_INIT, rest = LK_TEXT_INIT;
+    for (int i = 0; i < LK_SHADER_COUNT; i++) {
+        if (lk_device_shader_used(context->device, (lk_shader)i)) {
+            used++;
+            continue;
+        }
+        lk_text_addf(&rest, "%s%s", rest.length > 0 ? ", " : "", lk_shader_table[i]->name);
+    }
+    lk_text_addf(&text, "%d of %d kernels; not this device's choice: %s", used, (int)LK_SHADER_COUNT,
+                 rest.length > 0 ? lk_text_get(&rest) : "none");
+    char *copy = text.failed || rest.failed ? NULL : lk_strdup(lk_text_get(&text));
+    lk_text_free(&text);
+    lk_text_free(&rest);
+    return copy;
 }

@@ -51,6 +51,25 @@ static lk_value matmul_aligned(lk_doctor_graph *d) {
     return lk_matmul(d->graph, x, weight(d, "w", LK_WEIGHT_MATRIX, lk_shape2(128, 128), 1), LK_NO_VALUE, LK_NO_VALUE);
 }
 
+/* One row: the smallest tiles. */
+static lk_value matmul_row(lk_doctor_graph *d) {
+    return lk_matmul(d->graph, in(d, lk_shape2(1, 77)), weight(d, "w", LK_WEIGHT_MATRIX, lk_shape2(67, 77), 1),
+                     LK_NO_VALUE, LK_NO_VALUE);
+}
+
+/* As many rows as keep a whole GPU busy, so that it takes its largest tiles; few channels to sum over. */
+static int32_t many_rows(const lk_doctor_graph *d) { return 64 * (d->units * 2 / 8 + 1) + 1; }
+
+static lk_value matmul_wide(lk_doctor_graph *d) {
+    return lk_matmul(d->graph, in(d, lk_shape2(many_rows(d), 5)),
+                     weight(d, "w", LK_WEIGHT_MATRIX, lk_shape2(509, 5), 1), LK_NO_VALUE, LK_NO_VALUE);
+}
+
+static lk_value matmul_narrow(lk_doctor_graph *d) {
+    return lk_matmul(d->graph, in(d, lk_shape2(many_rows(d), 509)),
+                     weight(d, "w", LK_WEIGHT_MATRIX, lk_shape2(5, 509), 1), LK_NO_VALUE, LK_NO_VALUE);
+}
+
 static lk_value convolution_3x3(lk_doctor_graph *d) {
     lk_value x = in(d, lk_shape4(2, 19, 7, 11)), r = in(d, lk_shape4(2, 35, 7, 11));
     lk_conv2d_options o = {.padding = {1, 1, 1, 1}};
@@ -98,6 +117,24 @@ static lk_value attention_cross(lk_doctor_graph *d) {
 static lk_value attention_causal(lk_doctor_graph *d) {
     lk_value q = in(d, lk_shape3(1, 13, 40)), k = in(d, lk_shape3(1, 13, 40)), v = in(d, lk_shape3(1, 13, 40));
     return lk_attention(d->graph, q, k, v, 1, 0, true, LK_NO_VALUE);
+}
+
+/* Slim heads, a dense mask, a bias a key, extra value columns beside v. */
+static lk_value attention_masked(lk_doctor_graph *d) {
+    lk_value q = in(d, lk_shape3(1, 19, 33)), k = in(d, lk_shape3(1, 23, 33)), v = in(d, lk_shape3(1, 23, 33));
+    lk_value inputs[6] = {
+        q, k, v, constant(d, lk_shape2(1, 23)), constant(d, lk_shape2(19, 23)), constant(d, lk_shape3(1, 23, 3))};
+    lk_attributes a = {.attention = {.heads = 3, .scale = 0.3f, .extra_columns = 3}};
+    lk_value out[LK_MAX_OUTPUTS];
+    lk_value o = lk_graph_emit(d->graph, LK_OP_ATTENTION, &a, inputs, 6, 7u, out);
+    d->also = o == LK_NO_VALUE ? LK_NO_VALUE : out[2];
+    return o;
+}
+
+/* Large enough that a GPU, or a CPU with its few groups, takes two dispatches. */
+static lk_value group_norm_large(lk_doctor_graph *d) {
+    lk_value x = in(d, lk_shape4(1, 5, 123, 121));
+    return lk_group_norm(d->graph, x, vector(d, "g", 5), vector(d, "b", 5), 1, 1e-5f, false);
 }
 
 static lk_value group_norm(lk_doctor_graph *d) {
@@ -173,6 +210,15 @@ static lk_value gather(lk_doctor_graph *d) {
     return lk_gather(d->graph, weight(d, "t", LK_WEIGHT_TABLE, lk_shape2(11, 21), 1), d->inputs[i]);
 }
 
+/* Rows of an activation, so that there is a gradient to hand back. */
+static lk_value gather_activation(lk_doctor_graph *d) {
+    lk_value table = in(d, lk_shape2(11, 21));
+    int i = d->input_count++;
+    d->inputs[i] = lk_graph_input(d->graph, "ids", lk_shape1(9), LK_I32);
+    d->range[i] = 11;
+    return lk_gather(d->graph, table, d->inputs[i]);
+}
+
 static lk_value reduce(lk_doctor_graph *d, lk_reduce kind) {
     return lk_reduce_op(d->graph, kind, in(d, lk_shape4(3, 5, 4, 7)), (1u << 1) | (1u << 3), false);
 }
@@ -181,10 +227,12 @@ static lk_value reduce_sum(lk_doctor_graph *d) { return reduce(d, LK_REDUCE_SUM)
 static lk_value reduce_max(lk_doctor_graph *d) { return reduce(d, LK_REDUCE_MAX); }
 
 static lk_value reduce_mean(lk_doctor_graph *d) {
-    return lk_reduce_op(d->graph, LK_REDUCE_MEAN, in(d, lk_shape4(2, 11, 4, 7)), (1u << 2) | (1u << 3), true);
+    return lk_reduce_op(d->graph, LK_REDUCE_MEAN, in(d, lk_shape4(2, 11, 9, 13)), (1u << 2) | (1u << 3), true);
 }
 
 static lk_value softmax(lk_doctor_graph *d) { return lk_softmax(d->graph, in(d, lk_shape3(2, 5, 37))); }
+
+static lk_value softmax_lines(lk_doctor_graph *d) { return lk_softmax(d->graph, in(d, lk_shape4(1, 5, 3, 29))); }
 
 static lk_value warp(lk_doctor_graph *d) {
     lk_value x = in(d, lk_shape4(1, 3, 11, 9));
@@ -195,8 +243,8 @@ static lk_value warp(lk_doctor_graph *d) {
 }
 
 static lk_value cosine(lk_doctor_graph *d) {
-    lk_value a = in(d, lk_shape2(2, 67));
-    return lk_cosine(d->graph, a, constant(d, lk_shape2(1, 67)));
+    lk_value a = in(d, lk_shape2(2, 515));
+    return lk_cosine(d->graph, a, constant(d, lk_shape2(1, 515)));
 }
 
 static lk_value losses(lk_doctor_graph *d) {
@@ -210,15 +258,20 @@ static lk_value guidance(lk_doctor_graph *d) {
     return lk_flow_step(d->graph, z, v, constant(d, lk_shape1(1)), in(d, lk_shape4(1, 5, 3, 7)));
 }
 
-static lk_value offset_update(lk_doctor_graph *d) {
-    lk_value inputs[3] = {constant(d, lk_shape4(1, 5, 13, 7)), constant(d, lk_shape4(1, 5, 13, 7)),
-                          constant(d, lk_shape1(3))};
+static lk_value offset_update(lk_doctor_graph *d, lk_shape shape) {
+    lk_value inputs[3] = {constant(d, shape), constant(d, shape), constant(d, lk_shape1(3))};
     return lk_graph_emit(d->graph, LK_OP_OFFSET_UPDATE, NULL, inputs, 3, 0, NULL);
 }
+
+static lk_value offset_small(lk_doctor_graph *d) { return offset_update(d, lk_shape4(1, 5, 13, 7)); }
+static lk_value offset_large(lk_doctor_graph *d) { return offset_update(d, lk_shape4(1, 5, 47, 53)); }
 
 static const lk_doctor_case cases[] = {
     {"matmul", "2x37x77 to 67, bias, residual", matmul},
     {"matmul", "64x128 to 128", matmul_aligned},
+    {"matmul", "one row of 77 to 67", matmul_row},
+    {"matmul", "many rows of 5 to 509", matmul_wide},
+    {"matmul", "many rows of 509 to 5", matmul_narrow},
     {"conv2d", "3x3, 19 to 35 channels, 7x11", convolution_3x3},
     {"conv2d", "3x3, 64 to 64 channels, 8x8", convolution_aligned},
     {"conv2d", "3x3 stride 2, 16 to 24, 9x13", convolution_stride},
@@ -227,7 +280,9 @@ static const lk_doctor_case cases[] = {
     {"conv2d", "3x3, 3 to 8 channels, 17x13", convolution_rgb},
     {"attention", "37 x 77 keys, 2 heads of 24", attention_cross},
     {"attention", "causal 13, 1 head of 40", attention_causal},
+    {"attention", "mask, key bias, 3 extra columns", attention_masked},
     {"group_norm", "24 channels, 3 groups, SiLU", group_norm},
+    {"group_norm", "5 channels, 1 group, 123x121", group_norm_large},
     {"layer_norm", "10 rows of 77", layer_norm},
     {"channel_affine", "11 channels", channel_affine},
     {"prelu", "13 channels", prelu},
@@ -241,15 +296,18 @@ static const lk_doctor_case cases[] = {
     {"pad", "constant, channels and sides", pad},
     {"movement", "slice, concat, permute, reshape", movement},
     {"gather", "14 of 11 rows of 21", gather},
+    {"gather", "9 of 11 rows, with gradient", gather_activation},
     {"reduce", "sum over channels and width", reduce_sum},
     {"reduce", "mean over H and W", reduce_mean},
     {"reduce", "max over channels and width", reduce_max},
     {"softmax", "rows of 37", softmax},
+    {"softmax", "lines of 29 beside 5 channels", softmax_lines},
     {"affine_warp", "11x9 to 7x8", warp},
-    {"cosine", "2 x 67", cosine},
+    {"cosine", "2 x 515", cosine},
     {"loss", "L1 and L2", losses},
     {"guidance", "cfg combine and flow step", guidance},
-    {"offset_update", "455 values", offset_update},
+    {"offset_update", "455 values", offset_small},
+    {"offset_update", "12455 values", offset_large},
 };
 
 const lk_doctor_case *lk_doctor_cases(int *count) {

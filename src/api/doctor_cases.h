@@ -16,6 +16,8 @@ typedef struct lk_doctor_graph {
     int32_t range[LK_DOCTOR_MAX_INPUTS]; /* i32 inputs: values below this */
     int input_count;
     lk_value output; /* the value that is compared and differentiated */
+    lk_value also;   /* one more that is compared, LK_NO_VALUE: none */
+    int32_t units;   /* the device's compute units: what counts as large depends on them */
     lk_error *error;
 } lk_doctor_graph;
 

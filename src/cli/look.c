@@ -25,6 +25,12 @@ int cli_devices(const cli_options *options) {
     return 0;
 }
 
+/* The head of doctor's table: everything a bug report needs. */
+static void print_chosen(void *user, int index, const char *summary, const char *description, bool chosen) {
+    (void)user;
+    if (chosen) printf("likeness %s\ndevice %d: %s\n%s", likeness_version(), index, summary, description);
+}
+
 int cli_doctor(const cli_options *options) {
     likeness_options open = {.device = options->device,
                              .precise = options->precise,
@@ -32,6 +38,8 @@ int cli_doctor(const cli_options *options) {
                              .max_groups_axis = options->max_groups_axis};
     likeness_context *context;
     likeness_status status = likeness_open(&open, &context);
+    char ignored[768]; /* what could go wrong there went wrong in likeness_open already */
+    if (status == LIKENESS_OK) likeness_devices(&open, print_chosen, NULL, ignored, sizeof ignored);
     int code = status == LIKENESS_OK ? cli_run_doctor(context, true) : cli_failed(context, status);
     likeness_close(context);
     return code;

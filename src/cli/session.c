@@ -46,13 +46,15 @@ int cli_run_doctor(likeness_context *context, bool table) {
     doctor_summary summary = {.table = table};
     double start = lk_time_seconds();
     if (table)
-        printf("%s\n%-16s %-36s %2s  %9s  %11s  %s\n", likeness_device_name(context), "op", "case", "v", "error",
-               "time", "verdict");
+        printf("%-16s %-36s %2s  %9s  %11s  %s\n", "op", "case", "v", "error", "time", "verdict");
     else
         fprintf(stderr, "first run on this device: checking every kernel\n");
     likeness_status status = likeness_doctor(context, doctor_row, &summary);
     fprintf(table ? stdout : stderr, "doctor: %d checks, %d replaced, %d failed, %.1f s\n", summary.checks,
             summary.replaced, summary.failed, lk_time_seconds() - start);
+    char *kernels = table ? likeness_doctor_kernels(context) : NULL;
+    if (kernels) printf("checked: %s\n", kernels);
+    likeness_text_free(kernels);
     return status == LIKENESS_OK ? 0 : cli_failed(context, status);
 }
 

@@ -49,7 +49,10 @@ static likeness_status record_node(lk_instance *instance, const lk_node *node, c
     dispatch.recording = instance->recordings[node->section];
     dispatch.call = &node->call;
     dispatch.label = node->name;
+    /* A variant is forced for an op; a call that has fewer takes its last one. */
     dispatch.variant = options->variants ? options->variants[node->call.op] : 0;
+    int32_t most = row->variants ? row->variants(&node->call, instance->device) : 1;
+    if (dispatch.variant > most) dispatch.variant = most;
     for (int i = 0; i < LK_MAX_INPUTS; i++)
         if (node->input[i] != LK_NO_VALUE)
             dispatch.input[i] = (lk_operand){node->call.input[i], ref_of(instance, node->input[i])};

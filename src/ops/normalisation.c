@@ -1,8 +1,9 @@
 /* ops/normalisation.c - dispatch of GROUP_NORM, LAYER_NORM, SOFTMAX and their derivatives.
  *
  * A layer norm is a group norm of one group whose samples are rows. Variants of the norms, in this order where they
- * exist: one dispatch, two dispatches (large groups: partial sums of chunks of rows, then every chunk joins them), and
- * both again without subgroup arithmetic. The choice depends on the size of one sample only. */
+ * exist: one dispatch, the same without subgroup arithmetic, two dispatches (large groups: partial sums of chunks of
+ * rows, then every chunk joins them), the same without. So variant 2 is without subgroups whatever the shape, as doctor
+ * needs it. The choice depends on the size of one sample only. */
 #include "norm/push.h"
 #include "ops/light.h"
 
@@ -55,8 +56,9 @@ likeness_status lk_dispatch_norm(const lk_dispatch *d, lk_error *error) {
     bool group_norm = call->op == LK_OP_GROUP_NORM || call->op == LK_OP_GROUP_NORM_DX;
     norm_geometry g = geometry_of(call);
     int32_t cuts = g.chunks < 2 ? 1 : 2;
-    bool tree = !lk_team_subgroups(d->device) || d->variant > cuts;
-    bool two = d->variant == 0 ? two_dispatches(d->device, &g) : (cuts == 2 && d->variant % 2 == 0);
+    int32_t kinds = lk_team_subgroups(d->device) ? 2 : 1;
+    bool tree = kinds == 1 || (d->variant > 0 && d->variant % 2 == 0);
+    bool two = d->variant == 0 ? two_dispatches(d->device, &g) : (cuts == 2 && d->variant > kinds);
     if (two && d->scratch.block == NULL) two = false;
 
     const lk_shape *x = &call->input[0].shape;

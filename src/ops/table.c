@@ -43,6 +43,7 @@ const lk_op_row *lk_op_row_of(lk_op op) {
 /* ---- mutation check ---- */
 
 static lk_mutation lk_mutations[LK_OP_COUNT];
+static int32_t lk_mutated_variants[LK_OP_COUNT]; /* the first so many; 0: all */
 
 static likeness_status lk_spoil(const lk_dispatch *d, const lk_operand *result, lk_mutation mutation, lk_error *error) {
     if (mutation == LK_MUTATION_LAST_ROW) {
@@ -62,6 +63,8 @@ static likeness_status lk_spoil(const lk_dispatch *d, const lk_operand *result, 
 
 static likeness_status lk_dispatch_mutated(const lk_dispatch *d, lk_error *error) {
     LK_TRY(lk_dispatch_of(d->call->op)(d, error));
+    int32_t first = lk_mutated_variants[d->call->op];
+    if (first > 0 && d->variant > first) return LIKENESS_OK;
     for (int i = 0; i < d->call->output_count; i++) {
         if (d->call->has_output[i]) LK_TRY(lk_spoil(d, &d->output[i], lk_mutations[d->call->op], error));
     }
@@ -71,5 +74,11 @@ static likeness_status lk_dispatch_mutated(const lk_dispatch *d, lk_error *error
 void lk_op_mutate(lk_op op, lk_mutation mutation) {
     lk_op_row_of(op); /* filled */
     lk_mutations[op] = mutation;
+    lk_mutated_variants[op] = 0;
     lk_op_rows[op].dispatch = mutation == LK_MUTATION_NONE ? lk_dispatch_of(op) : lk_dispatch_mutated;
+}
+
+void lk_op_mutate_first(lk_op op, lk_mutation mutation, int32_t variants) {
+    lk_op_mutate(op, mutation);
+    lk_mutated_variants[op] = variants;
 }

@@ -86,6 +86,8 @@ typedef enum lk_mutation {
     LK_MUTATION_LAST_ROW /* the last row becomes zero */
 } lk_mutation;
 void lk_op_mutate(lk_op op, lk_mutation mutation);
+/* The same for a dispatch that chooses its variant itself or is told one up to `variants`: later ones stay right. */
+void lk_op_mutate_first(lk_op op, lk_mutation mutation, int32_t variants);
 
 /* The three parts of a row, implemented in different files: rules.c has shape, gradient and cost (needs no GPU); family
  * files have scratch_bytes, dispatch and variants. table.c joins them. */
