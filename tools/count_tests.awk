@@ -1,60 +1,75 @@
-# tools/count_tests.awk - adds up a ctest log (Testing/Temporary/LastTest.log) for tools/test.sh.
+# tools/count_tests.awk - adds up one run of ctest for tools/test.sh.
 #
-# A program with cmocka's summary counts as its tests, any other as one. A program that failed without a failed test
-# (crash, time limit) counts as one failure. Prints
+#   awk -v suite=NAME -f count_tests.awk WHAT-CTEST-PRINTED Testing/Temporary/LastTest.log
+#
+# The first file has a verdict for every program, the second (which calls skipped programs passed) what each printed. A
+# program with cmocka's summary counts as its tests, any other as one; one that failed without a failed test (crash,
+# time limit, not built) counts as one failure. Prints
 #
 #   counts PASSED FAILED SKIPPED
 #   failed: SUITE: PROGRAM[: TEST]
 #   skipped: SUITE: PROGRAM: REASON        the program's own lines that begin with "skipped"
 
-function begin_program() {
-    ok = bad = left = 0
-    summary = 0
-    reasons = names = ""
+# ---- verdicts: "3/8 Test #6: io/test_image ....***Failed    0.00 sec" ----
+
+FNR == NR {
+    if ($0 ~ /^ *[0-9]+\/[0-9]+ Test +#[0-9]+: /) {
+        line = $0
+        sub(/^ *[0-9]+\/[0-9]+ Test +#[0-9]+: /, "", line)
+        split(line, words, " ")
+        if (line ~ /\*\*\*Skipped/) verdict[words[1]] = "skipped"
+        else if (line ~ / Passed +[0-9.]+ sec/) verdict[words[1]] = "passed"
+        else verdict[words[1]] = "failed"
+        order[++programs] = words[1]
+    }
+    next
 }
 
-function end_program(result) {
-    if (program == "") return
-    if (!summary) {
-        if (result == "skipped") left = 1
-        else if (result == "passed") ok = 1
-    }
-    if (result == "failed" && bad == 0) {
-        bad = 1
-        printf "failed: %s: %s\n", suite, program
-    }
-    printf "%s", names
-    printf "%s", reasons
-    if (left > 0 && reasons == "") printf "skipped: %s: %s: it does not say why\n", suite, program
-    passed += ok
-    failed += bad
-    skipped += left
-    program = ""
-}
+# ---- what the programs printed ----
 
 /^[0-9]+\/[0-9]+ Testing: / {
     program = $3
-    begin_program()
+    listing = 0
     next
 }
-/^\[  PASSED  \] [0-9]+ test\(s\)/ { ok += $4; summary = 1 }
-/^\[  SKIPPED \] [0-9]+ test\(s\)/ { left += $4; summary = 1; listing = 1 }
-/^\[  FAILED  \] .*: [0-9]+ test\(s\), listed below/ {
-    match($0, /[0-9]+ test\(s\), listed below/)
-    bad += substr($0, RSTART) + 0
-    summary = 1
-    in_failures = 1
+/^<end of output>/ { program = "" }
+program == "" { next }
+/^\[  PASSED  \] [0-9]+ test\(s\)/ {
+    ok[program] += $4
+    summary[program] = 1
+}
+/^\[  SKIPPED \] [0-9]+ test\(s\)/ {
+    left[program] += $4
+    summary[program] = 1
+}
+/^\[  FAILED  \] .*[0-9]+ test\(s\)/ {
+    match($0, /[0-9]+ test\(s\)/)
+    bad[program] += substr($0, RSTART) + 0
+    listing = 1
     next
 }
-in_failures && /^\[  FAILED  \] / { names = names sprintf("failed: %s: %s: %s\n", suite, program, $4) }
-/^<end of output>/ { in_failures = 0 }
-/^skipped/ && !(program SUBSEP $0 in seen) {
+listing && /^\[  FAILED  \] / { names[program] = names[program] sprintf("failed: %s: %s: %s\n", suite, program, $4) }
+/^skipped/ && !((program, $0) in seen) {
     seen[program, $0] = 1
     reason = $0
     sub(/^skipped:? */, "", reason)
-    reasons = reasons sprintf("skipped: %s: %s: %s\n", suite, program, reason)
+    reasons[program] = reasons[program] sprintf("skipped: %s: %s: %s\n", suite, program, reason)
 }
-/^Test Passed\.$/ { end_program("passed") }
-/^Test Skipped\.$/ { end_program("skipped") }
-/^Test (Failed|Timeout|Not Run|.*Exception)/ { end_program("failed") }
-END { printf "counts %d %d %d\n", passed, failed, skipped }
+
+END {
+    for (i = 1; i <= programs; i++) {
+        p = order[i]
+        if (verdict[p] == "passed" && !summary[p]) ok[p] = 1
+        if (verdict[p] == "skipped" && !left[p]) left[p] = 1
+        if (verdict[p] == "failed" && !bad[p]) {
+            bad[p] = 1
+            names[p] = sprintf("failed: %s: %s\n", suite, p)
+        }
+        printf "%s%s", names[p], reasons[p]
+        if (left[p] && reasons[p] == "") printf "skipped: %s: %s: it does not say why\n", suite, p
+        passed += ok[p]
+        failed += bad[p]
+        skipped += left[p]
+    }
+    printf "counts %d %d %d\n", passed, failed, skipped
+}

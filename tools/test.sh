@@ -61,13 +61,13 @@ must() { # WHAT COMMAND...
 suite() { # NAME BUILD-FOLDER CTEST-OPTIONS...
     name=$1 folder=$2
     shift 2
-    ctest --test-dir "$folder" --output-on-failure -j "$jobs" "$@"
-    log=$logs/$name.log
-    if ! cp "$folder/Testing/Temporary/LastTest.log" "$log" 2>/dev/null; then
+    rm -f "$folder/Testing/Temporary/LastTest.log"
+    ctest --test-dir "$folder" --output-on-failure -j "$jobs" "$@" 2>&1 | tee "$logs/$name.verdicts"
+    if ! cp "$folder/Testing/Temporary/LastTest.log" "$logs/$name.log"; then
         fail "$name: ctest ran nothing"
         return
     fi
-    awk -v suite="$name" -f tools/count_tests.awk "$log" >"$logs/$name.counts"
+    awk -v suite="$name" -f tools/count_tests.awk "$logs/$name.verdicts" "$logs/$name.log" >"$logs/$name.counts"
     sed -n 's/^failed: /FAILED: /p' "$logs/$name.counts" >>"$logs/failed.txt"
     sed -n 's/^skipped: /skipped: /p' "$logs/$name.counts" >>"$logs/skipped.txt"
     read -r p f s <<COUNTS
