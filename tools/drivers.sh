@@ -48,10 +48,16 @@ private_apt() {
         -o DPkg::Post-Invoke= -o Binary::apt-get::APT::Keep-Downloaded-Packages=true -qq "$@"
 }
 
-# Mirror of the release, as apt itself sees it: "URI suite" of every binary index of the main component.
+# Mirror of the release, as apt itself sees it: "URI suite" of every binary index of the main component. Sources that
+# say "stable" are known by their code name once lists were read.
 targets() {
-    apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null |
-        awk '$3 == "main" && !seen[$1 $2]++ {print $1, $2}'
+    apt-get indextargets --format '$(COMPONENT) $(REPO_URI) $(RELEASE) $(CODENAME)' 'Created-By: Packages' 2>/dev/null |
+        awk '$1 == "main" {suite = $4 == "" ? $3 : $4} $1 == "main" && !seen[$2 suite]++ {print $2, suite}'
+}
+
+find_mirror() {
+    targets >"$private/targets"
+    mirror=$(awk -v r="$release" '$2 == r {print $1; exit}' "$private/targets")
 }
 
 prepare_apt() {
@@ -61,9 +67,13 @@ prepare_apt() {
         exit 1
     }
     mkdir -p "$private/state/lists/partial" "$private/cache" "$private/archives/partial"
-    targets >"$private/targets"
-    mirror=$(awk -v r="$release" '$2 == r {print $1; exit}' "$private/targets")
-    [ -n "$mirror" ] || { say "apt has no source for $release"; exit 1; }
+    find_mirror
+    if [ -z "$mirror" ] && [ "$(id -u)" = 0 ]; then # lists were never read, or removed to save space
+        say "\$ apt-get update"
+        apt-get -q update >&2 || true
+        find_mirror
+    fi
+    [ -n "$mirror" ] || { say "apt has no package lists of $release: run apt-get update, then this again"; exit 1; }
     : >"$private/sources.list"
     while read -r uri suite; do
         case $suite in
@@ -110,7 +120,7 @@ if [ ! -f "$folder/lavapipe.done" ]; then
         rm -f "$private"/archives/*.deb
         say "downloading lavapipe and what it needs"
         private_apt apt-get "$@" mesa-vulkan-drivers >/dev/null ||
-            { say "apt could not download mesa-vulkan-drivers"; exit 1; }
+            { rm -f "$private/ready"; say "apt could not download mesa-vulkan-drivers"; exit 1; }
         rm -rf "$folder/lavapipe"
         mkdir -p "$folder/lavapipe"
         for package in "$private"/archives/*.deb; do
