@@ -2,17 +2,20 @@
 #include "base/memory.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 static atomic_llong live_blocks;
 static atomic_llong total_allocations;
 static atomic_llong remaining = -1;
+static atomic_bool once;
 
 static int refuse_allocation(void) {
     long long left = atomic_load(&remaining);
     while (left >= 0) {
-        if (left == 0) return 1;
+        if (left == 0 && !atomic_load(&once)) return 1;
+        if (left == 0) return atomic_compare_exchange_strong(&remaining, &left, -1);
         if (atomic_compare_exchange_weak(&remaining, &left, left - 1)) return 0;
     }
     return 0;
@@ -51,6 +54,15 @@ char *lk_strdup(const char *text) {
     return copy;
 }
 
-void lk_memory_fail_after(int64_t n) { atomic_store(&remaining, n < 0 ? -1 : n); }
+void lk_memory_fail_after(int64_t n) {
+    atomic_store(&once, false);
+    atomic_store(&remaining, n < 0 ? -1 : n);
+}
+
+void lk_memory_fail_once(int64_t n) {
+    atomic_store(&once, true);
+    atomic_store(&remaining, n < 0 ? -1 : n);
+}
+
 int64_t lk_memory_live(void) { return atomic_load(&live_blocks); }
 int64_t lk_memory_count(void) { return atomic_load(&total_allocations); }

@@ -18,6 +18,8 @@ char *lk_strdup(const char *text);
 
 /* After n more successful allocations every further one fails; n < 0 switches this off (the default). */
 void lk_memory_fail_after(int64_t n);
+/* The same for one allocation only: those after it succeed again. */
+void lk_memory_fail_once(int64_t n);
 /* Blocks that are allocated now and allocations made since the start, over all threads. */
 int64_t lk_memory_live(void);
 int64_t lk_memory_count(void);

@@ -15,7 +15,16 @@
 
 /* ---- memory ---- */
 
-static void *cjson_alloc(size_t size) { return lk_alloc(size, 1); }
+/* cJSON's hooks have no context and it does not tell a failed allocation from a syntax error: remember it per thread.
+ */
+static _Thread_local bool starved;
+
+static void *cjson_alloc(size_t size) {
+    void *memory = lk_alloc(size, 1);
+    if (!memory) starved = true;
+    return memory;
+}
+
 static void cjson_free(void *memory) { lk_free(memory); }
 
 static void install_hooks(void) {
@@ -129,14 +138,11 @@ likeness_status lk_json_parse(lk_json *json, const char *name, const char *text,
         return lk_fail(error, LIKENESS_BAD_FILE, "%s: not UTF-8 at byte %llu", name, (unsigned long long)bad);
     if (too_deep(text, size)) return lk_fail(error, LIKENESS_BAD_FILE, "%s: nested more than 64 levels deep", name);
     json->name = lk_strdup(name);
-    int64_t before = lk_memory_count();
     const char *end = NULL;
+    starved = false;
     if (json->name) json->root = cJSON_ParseWithLengthOpts(text, size, &end, 0);
     if (!json->root) {
-        /* cJSON does not tell a syntax error from a failed allocation: ask for a byte. */
-        void *probe = lk_alloc(1, 1);
-        bool out_of_memory = !probe || !json->name || lk_memory_count() == before;
-        lk_free(probe);
+        bool out_of_memory = starved || !json->name;
         lk_json_free(json);
         if (out_of_memory) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to read '%s'", name);
         return lk_fail(error, LIKENESS_BAD_FILE, "%s: not valid JSON near line %d", name, line_of(text, end));
