@@ -20,14 +20,27 @@ static void add(lk_image_texts *settings, const char *key, lk_error *error, cons
     lk_image_texts_add(settings, key, value, error);
 }
 
-static void add_guidance(lk_image_texts *settings, const likeness_personalize_params *p, lk_error *error) {
+/* The shortest spelling that reads back as the same number. */
+static void add_double(lk_image_texts *settings, const char *key, lk_error *error, double value) {
+    char text[40];
+    double back;
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (lk_parse_double(text, &back) && back == value) break;
+    }
+    add(settings, key, error, "%s", text);
+}
+
+static void add_guidance(lk_image_texts *settings, const likeness_model *model, const likeness_personalize_params *p,
+                         lk_error *error) {
     static const char *const methods[] = {"anchored", "unanchored", "noise descent"};
     add(settings, "Guidance", error, "%s", methods[p->method]);
     add(settings, "Guidance iterations", error, "%d", p->iterations == 0 ? 50 : p->iterations < 0 ? 0 : p->iterations);
-    add(settings, "Guidance scale", error, "%g", p->id_scale > 0 ? p->id_scale : 1.0);
-    if (p->step_factor > 0 && p->step_factor != 1) add(settings, "Guidance step factor", error, "%g", p->step_factor);
+    add_double(settings, "Guidance scale", error, p->id_scale > 0 ? p->id_scale : 1.0);
+    if (p->step_factor > 0 && p->step_factor != 1) add_double(settings, "Guidance step factor", error, p->step_factor);
     if (p->reading) add(settings, "Guidance reading", error, "%c", 'A' + p->reading);
-    if (p->until > 0) add(settings, "Guidance until", error, "%g", p->until);
+    if (p->until > 0) add_double(settings, "Guidance until", error, p->until);
+    add(settings, "Discriminator hash", error, "%s", model->identity.hash);
 }
 
 char *likeness_settings_text(const likeness_model *model, const likeness_generate_params *params,
@@ -37,14 +50,14 @@ char *likeness_settings_text(const likeness_model *model, const likeness_generat
     lk_text text = LK_TEXT_INIT;
     add(&settings, "Steps", &error, "%d", params->steps > 0 ? params->steps : model->default_steps);
     add(&settings, "Sampler", &error, "Euler");
-    add(&settings, "CFG scale", &error, "%g", params->cfg_scale > 0 ? params->cfg_scale : model->default_cfg_scale);
+    add_double(&settings, "CFG scale", &error, params->cfg_scale > 0 ? params->cfg_scale : model->default_cfg_scale);
     add(&settings, "Seed", &error, "%lld", (long long)params->seed);
     add(&settings, "Size", &error, "%dx%d", params->width > 0 ? params->width : model->default_width,
         params->height > 0 ? params->height : model->default_height);
     add(&settings, "Model", &error, "%s", model->name);
     add(&settings, "Model hash", &error, "%s", model->hash);
     add(&settings, "RNG", &error, "CPU");
-    if (personalize) add_guidance(&settings, personalize, &error);
+    if (personalize) add_guidance(&settings, model, personalize, &error);
     add(&settings, "Kernels", &error, "%s", model->kernels);
     add(&settings, "Version", &error, "likeness %s", LIKENESS_VERSION);
     lk_infotext_write(&text, params->prompt ? params->prompt : "", params->negative_prompt, &settings);

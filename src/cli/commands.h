@@ -24,4 +24,9 @@ int cli_run_doctor(likeness_context *context, bool table);
 /* "out.png" or "out_%03d.png" with index filled in; a batch without a pattern gets "_1" ... before the ending. */
 void cli_output_name(const cli_options *options, int index, char *name, size_t bytes);
 
+/* "portrait_sheet.png" for "portrait.png". */
+void cli_sheet_name(const char *picture, char *name, size_t bytes);
+/* Refuses output files whose folder is missing or cannot be written to, before any work: 0 or the exit code. */
+int cli_check_outputs(const cli_options *options);
+
 #endif

@@ -6,19 +6,16 @@
 #include "base/time.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 /* --from: settings of a picture, under what the command line says. */
 static likeness_status take_settings(likeness_context *context, const char *path, likeness_generate_params *params,
-                                     char **storage) {
-    char *settings;
+                                     char **storage, char **settings) {
     bool synthetic;
     int32_t width, height;
-    likeness_status status = likeness_inspect(context, path, &settings, &synthetic, &width, &height);
-    if (status != LIKENESS_OK) return status;
-    status = likeness_settings_parse(context, settings, params, storage);
-    likeness_text_free(settings);
-    return status;
+    likeness_status status = likeness_inspect(context, path, settings, &synthetic, &width, &height);
+    return status == LIKENESS_OK ? likeness_settings_parse(context, *settings, params, storage) : status;
 }
 
 static void apply_options(const cli_options *options, likeness_generate_params *params) {
@@ -32,16 +29,36 @@ static void apply_options(const cli_options *options, likeness_generate_params *
     if (params->seed < 0) params->seed = (int64_t)time(NULL) & 0x7fffffff;
 }
 
+/* Two settings texts disagree about a key that decides bytes. */
+static bool differs(const char *a, const char *b, const char *key) {
+    const char *x = strstr(a, key), *y = strstr(b, key);
+    return x && y && (strcspn(x, ",\n") != strcspn(y, ",\n") || strncmp(x, y, strcspn(x, ",\n")) != 0);
+}
+
+/* --from promises the same bytes only from the same model and kernels. */
+static void warn_of_difference(const likeness_model *model, const likeness_generate_params *params,
+                               const char *original) {
+    char *now = likeness_settings_text(model, params, NULL);
+    if (now && differs(original, now, "Model hash: "))
+        fprintf(stderr, "likeness: warning: the picture was made with another model, this one will differ\n");
+    else if (now && differs(original, now, "Kernels: "))
+        fprintf(stderr, "likeness: warning: the picture was made on another device, driver or version of likeness; "
+                        "this one may differ a little\n");
+    likeness_text_free(now);
+}
+
 int cli_generate(const cli_options *options) {
     likeness_context *context;
     likeness_model *model;
-    int code = cli_open(options, true, &context, &model);
+    int code = cli_check_outputs(options);
+    if (code == 0) code = cli_open(options, true, &context, &model);
     if (code != 0) return code;
     likeness_generate_params params = {0};
-    char *storage = NULL;
+    char *storage = NULL, *original = NULL;
     likeness_status status = LIKENESS_OK;
-    if (options->from) status = take_settings(context, options->from, &params, &storage);
+    if (options->from) status = take_settings(context, options->from, &params, &storage, &original);
     apply_options(options, &params);
+    if (status == LIKENESS_OK && original) warn_of_difference(model, &params, original);
     cli_progress progress;
     cli_progress_start(&progress, options->progress);
     params.progress = cli_progress_step;
@@ -61,7 +78,7 @@ int cli_generate(const cli_options *options) {
         if (status == LIKENESS_OK) {
             printf("%s\n", name);
             if (options->verbose) fprintf(stderr, "seed %lld: %.2f s\n", (long long)params.seed, seconds);
-            cli_report_picture(&report, name, &params, NULL, seconds);
+            cli_report_picture(&report, name, settings, &params, NULL, seconds);
         }
         likeness_text_free(settings);
         likeness_image_free(&image);
@@ -71,6 +88,7 @@ int cli_generate(const cli_options *options) {
     code = status == LIKENESS_OK ? 0 : cli_failed(context, status);
     cli_report_end(&report);
     likeness_text_free(storage);
+    likeness_text_free(original);
     cli_close(context, model);
     return code;
 }

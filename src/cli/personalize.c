@@ -47,9 +47,7 @@ static void print_scores(const likeness_personalize_result *r, double seconds) {
 static likeness_status write_sheet(likeness_context *context, const char *name, const likeness_image *reference,
                                    const likeness_personalize_result *result, const char *settings) {
     char path[4200];
-    const char *dot = strrchr(name, '.');
-    int stem = dot && !strchr(dot, '/') ? (int)(dot - name) : (int)strlen(name);
-    snprintf(path, sizeof path, "%.*s_sheet.png", stem, name);
+    cli_sheet_name(name, path, sizeof path);
     const likeness_image *parts[3] = {reference, &result->unguided, &result->guided};
     likeness_image sheet = {0};
     likeness_status status = likeness_image_sheet(context, parts, 3, &sheet);
@@ -83,6 +81,15 @@ static void fill_params(const cli_options *o, likeness_personalize_params *p) {
     p->recompute = o->recompute;
 }
 
+/* A picture chosen by the judge says so: its judge number is not an independent one any more. */
+static char *with_rank(char *settings, int place, int count) {
+    size_t bytes = settings ? strlen(settings) + 64 : 0;
+    char *longer = settings ? malloc(bytes) : NULL;
+    if (longer) snprintf(longer, bytes, "%s, Ranked by judge: %d of %d", settings, place, count);
+    likeness_text_free(settings);
+    return longer;
+}
+
 static likeness_status write_pictures(const cli_options *options, likeness_context *context, likeness_model *model,
                                       likeness_personalize_params *params, picture *pictures, int count,
                                       cli_report *report) {
@@ -91,30 +98,35 @@ static likeness_status write_pictures(const cli_options *options, likeness_conte
         char name[4096];
         cli_output_name(options, i, name, sizeof name);
         params->base.seed = pictures[i].seed;
-        char *settings = likeness_settings_text(model, &params->base, params);
-        /* A picture chosen by the judge says so: its judge number is not an independent one any more. */
-        if (settings && options->rank && options->batch > 1) {
-            size_t bytes = strlen(settings) + 64;
-            char *longer = malloc(bytes);
-            if (longer) {
-                snprintf(longer, bytes, "%s, Ranked by judge: %d of %d", settings, i + 1, count);
-                status = likeness_image_write(context, name, &pictures[i].result.guided, longer);
-                free(longer);
-            }
-        } else {
-            status = likeness_image_write(context, name, &pictures[i].result.guided, settings);
-        }
+        char *text = likeness_settings_text(model, &params->base, params), *settings = text;
+        bool ranked = options->rank && options->batch > 1;
+        if (ranked) settings = with_rank(text, i + 1, count);
+        status = likeness_image_write(context, name, &pictures[i].result.guided, settings);
         if (status == LIKENESS_OK) {
             printf("%s\n", name);
             fflush(stdout);
             print_scores(&pictures[i].result, pictures[i].seconds);
-            cli_report_picture(report, name, &params->base, &pictures[i].result, pictures[i].seconds);
+            cli_report_picture(report, name, settings, &params->base, &pictures[i].result, pictures[i].seconds);
             if (!options->no_sheet)
                 status = write_sheet(context, name, params->reference, &pictures[i].result, settings);
         }
-        likeness_text_free(settings);
+        if (ranked)
+            free(settings);
+        else
+            likeness_text_free(settings);
     }
     return status;
+}
+
+/* The reference is read before a device is opened: a wrong file is said at once. */
+static int read_reference(const char *path, likeness_image *reference) {
+    likeness_options open = {.no_device = true};
+    likeness_context *context;
+    likeness_status status = likeness_open(&open, &context);
+    if (status == LIKENESS_OK) status = likeness_image_read(context, path, reference);
+    int code = status == LIKENESS_OK ? 0 : cli_failed(context, status);
+    likeness_close(context);
+    return code;
 }
 
 int cli_personalize(const cli_options *options) {
@@ -124,11 +136,16 @@ int cli_personalize(const cli_options *options) {
     }
     likeness_context *context;
     likeness_model *model;
-    int code = cli_open(options, true, &context, &model);
-    if (code != 0) return code;
-    fprintf(stderr, "device    %s\n", likeness_device_name(context));
     likeness_image reference = {0};
-    likeness_status status = likeness_image_read(context, options->reference, &reference);
+    likeness_status status = LIKENESS_OK;
+    int code = cli_check_outputs(options);
+    if (code == 0) code = read_reference(options->reference, &reference);
+    if (code == 0) code = cli_open(options, true, &context, &model);
+    if (code != 0) {
+        likeness_image_free(&reference);
+        return code;
+    }
+    fprintf(stderr, "device    %s\n", likeness_device_name(context));
     cli_progress progress;
     cli_progress_start(&progress, options->progress);
     preview_target target = {context, options->preview};
@@ -142,9 +159,10 @@ int cli_personalize(const cli_options *options) {
         params.preview_every = options->preview_interval;
     }
     picture *pictures = calloc((size_t)options->batch, sizeof *pictures);
+    if (!pictures) status = LIKENESS_OUT_OF_MEMORY;
     int done = 0;
     bool interrupted = false;
-    for (; status == LIKENESS_OK && pictures && done < options->batch && !interrupted; params.base.seed++) {
+    for (; status == LIKENESS_OK && done < options->batch && !interrupted; params.base.seed++) {
         double start = lk_time_seconds();
         pictures[done].seed = params.base.seed;
         status = likeness_personalize(model, &params, &pictures[done].result);
@@ -157,6 +175,7 @@ int cli_personalize(const cli_options *options) {
     if (status == LIKENESS_OK && options->rank) qsort(pictures, (size_t)done, sizeof *pictures, by_judge);
     cli_report report;
     cli_report_start(&report, context, "personalize");
+    if (options->rank && options->batch > 1) cli_report_ranked(&report);
     if (status == LIKENESS_OK) status = write_pictures(options, context, model, &params, pictures, done, &report);
     if (status == LIKENESS_OK && options->report) status = cli_report_write(&report, options->report);
     code = status != LIKENESS_OK ? cli_failed(context, status) : interrupted ? 130 : 0;

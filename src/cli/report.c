@@ -26,13 +26,27 @@ void cli_report_start(cli_report *report, likeness_context *context, const char 
     report->pictures = cJSON_AddArrayToObject(report->root, "pictures");
 }
 
-void cli_report_picture(cli_report *report, const char *path, const likeness_generate_params *params,
-                        const likeness_personalize_result *result, double seconds) {
+void cli_report_ranked(cli_report *report) {
+    cJSON_AddStringToObject(report->root, "ranked_by", "judge");
+    cJSON_AddStringToObject(report->root, "note",
+                            "the pictures were sorted by the judge, whose numbers here measure nothing independently");
+}
+
+static void add_norms(cJSON *row, const char *name, const double *norms, int count) {
+    cJSON *list = cJSON_AddArrayToObject(row, name);
+    for (int k = 0; list && k < count; k++)
+        cJSON_AddItemToArray(list, cJSON_CreateNumber(norms[k]));
+}
+
+void cli_report_picture(cli_report *report, const char *path, const char *settings,
+                        const likeness_generate_params *params, const likeness_personalize_result *result,
+                        double seconds) {
     cJSON *picture = cJSON_CreateObject();
     const char *slash = strrchr(path, '/');
     cJSON_AddStringToObject(picture, "file", slash ? slash + 1 : path);
     cJSON_AddStringToObject(picture, "prompt", params->prompt ? params->prompt : "");
     add_number(picture, "seed", (double)params->seed);
+    if (settings) cJSON_AddStringToObject(picture, "settings", settings);
     add_number(picture, "seconds", seconds);
     if (result) {
         add_number(picture, "likeness_unguided", result->likeness_unguided);
@@ -48,6 +62,8 @@ void cli_report_picture(cli_report *report, const char *path, const likeness_gen
             add_number(row, "loss", result->log[i].loss);
             add_number(row, "likeness", result->log[i].likeness);
             add_number(row, "seconds", result->log[i].seconds);
+            add_norms(row, "gradient_norms", result->gradient_norms + i * result->segments, result->segments);
+            add_norms(row, "offset_norms", result->offset_norms + i * result->segments, result->segments);
             cJSON_AddItemToArray(log, row);
         }
     }

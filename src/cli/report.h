@@ -10,9 +10,12 @@ typedef struct cli_report {
 } cli_report;
 
 void cli_report_start(cli_report *report, likeness_context *context, const char *command);
-/* result: NULL for generate. Only the file name's last part is kept. */
-void cli_report_picture(cli_report *report, const char *path, const likeness_generate_params *params,
-                        const likeness_personalize_result *result, double seconds);
+/* settings: the text in the picture. result: NULL for generate. Only the file name's last part is kept. */
+void cli_report_picture(cli_report *report, const char *path, const char *settings,
+                        const likeness_generate_params *params, const likeness_personalize_result *result,
+                        double seconds);
+/* The pictures were sorted by the judge: its numbers are no independent measure of them any more. */
+void cli_report_ranked(cli_report *report);
 likeness_status cli_report_write(cli_report *report, const char *path);
 void cli_report_end(cli_report *report);
 

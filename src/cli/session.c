@@ -116,9 +116,29 @@ void cli_output_name(const cli_options *options, int index, char *name, size_t b
         snprintf(name, bytes, "%.*s%0*d%s", (int)(percent - output), output, width, index + 1, end);
     } else if (options->batch > 1) {
         const char *dot = strrchr(output, '.');
+        if (dot && strchr(dot, '/')) dot = NULL; /* of a folder's name */
         int stem = dot ? (int)(dot - output) : (int)strlen(output);
         snprintf(name, bytes, "%.*s_%d%s", stem, output, index + 1, dot ? dot : "");
     } else {
         snprintf(name, bytes, "%s", output);
     }
+}
+
+void cli_sheet_name(const char *picture, char *name, size_t bytes) {
+    const char *dot = strrchr(picture, '.');
+    int stem = dot && !strchr(dot, '/') ? (int)(dot - picture) : (int)strlen(picture);
+    snprintf(name, bytes, "%.*s_sheet.png", stem, picture);
+}
+
+int cli_check_outputs(const cli_options *options) {
+    char first[4096];
+    cli_output_name(options, 0, first, sizeof first);
+    const char *const paths[] = {first, options->report, options->preview};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        lk_error error = LK_ERROR_INIT;
+        if (!paths[i] || lk_output_check(paths[i], &error) == LIKENESS_OK) continue;
+        fprintf(stderr, "likeness: %s\n", error.message);
+        return lk_status_exit_code(error.status);
+    }
+    return 0;
 }

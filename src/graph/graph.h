@@ -124,6 +124,7 @@ lk_plan_info lk_plan_information(const lk_plan *plan);
 typedef struct lk_instance_options {
     uint64_t shuffle_seed;    /* not 0: commands between two barriers run in a random order (self-check b) */
     bool truth;               /* every command alone, poisoned (self-check c); slow */
+    bool timestamps;          /* measure every command: lk_instance_recording, gpu/stream.h; slower */
     uint64_t split_groups;    /* cut every dispatch after so many workgroups (tests); 0: by time */
     uint32_t submit_commands; /* at most so many commands a submit (tests); 0: by time */
     int64_t omit_barrier;     /* leaves out this barrier, 1-based over the sections in order (tests); 0: none */

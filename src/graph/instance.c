@@ -73,6 +73,7 @@ static likeness_status record_all(lk_instance *instance, const lk_instance_optio
     if (!options) options = &defaults;
     const lk_plan *plan = instance->plan;
     lk_recording_options recording = {.shuffle_seed = options->shuffle_seed,
+                                      .timestamps = options->timestamps,
                                       .split_groups = options->split_groups,
                                       .submit_commands = options->submit_commands,
                                       .omit_barrier = options->omit_barrier};
