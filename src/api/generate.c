@@ -46,6 +46,9 @@ likeness_status lk_run_start(lk_run *run, likeness_model *model, const likeness_
     run->guided_free = run->weight != 1;
     LK_TRY(check_side("width", run->width, unit, error));
     LK_TRY(check_side("height", run->height, unit, error));
+    if ((uint64_t)run->width * (uint64_t)run->height > LK_IMAGE_MAX_PIXELS)
+        return lk_fail(error, LIKENESS_USAGE, "%d x %d pixels are too many for one picture: 64 megapixels are the most",
+                       (int)run->width, (int)run->height);
     LK_TRY(check_prompt("prompt", params->prompt, error));
     LK_TRY(check_prompt("negative prompt", params->negative_prompt, error));
     run->channels = unet->in_channels;

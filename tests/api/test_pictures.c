@@ -376,7 +376,8 @@ static void nonsense_is_refused(void **state) {
     refused(&p, LIKENESS_USAGE, "-1 sampling steps");
     p = guided(1), p.base.cfg_scale = NAN;
     refused(&p, LIKENESS_USAGE, "guidance weight");
-    p = guided(1), p.base.prompt = "a\xff" "b";
+    p = guided(1), p.base.prompt = "a\xff"
+                                   "b";
     refused(&p, LIKENESS_USAGE, "byte 2 is 0xff");
     p = guided(1), p.base.negative_prompt = "\xc3";
     refused(&p, LIKENESS_USAGE, "negative prompt is not UTF-8");
@@ -386,9 +387,26 @@ static void nonsense_is_refused(void **state) {
     refused(&p, LIKENESS_USAGE, "no reference");
     likeness_memory(context, &after, &peak);
     assert_int_equal(before, after);
-    /* Larger than any block: refused by the plan, with the node's name. */
     p = guided(1), p.base.width = p.base.height = 16384;
-    refused(&p, LIKENESS_OUT_OF_MEMORY, "MiB");
+    refused(&p, LIKENESS_USAGE, "64 megapixels");
+}
+
+/* A value larger than a block is refused by the plan, with its node's name. */
+static void too_large_for_a_block(void **state) {
+    (void)state;
+    need_model();
+    likeness_options options = {.cache = "", .max_block = 64 << 10};
+    likeness_context *small;
+    likeness_model *m;
+    likeness_image image;
+    likeness_generate_params params = {.prompt = prompt, .width = 128, .height = 128};
+    if (likeness_open(&options, &small) != LIKENESS_OK) fail_msg("%s", likeness_message(small));
+    if (likeness_load(small, TINY, &m) != LIKENESS_OK) fail_msg("%s", likeness_message(small));
+    assert_int_equal(likeness_generate(m, &params, &image), LIKENESS_OUT_OF_MEMORY);
+    if (!strstr(likeness_message(small), "device allocation")) fail_msg("%s", likeness_message(small));
+    assert_null(image.rgb);
+    likeness_unload(m);
+    likeness_close(small);
 }
 
 /* ---- a model whose weights are no numbers, a device that goes away ---- */
@@ -497,6 +515,7 @@ int main(void) {
         cmocka_unit_test(compares),
         cmocka_unit_test(another_discriminator),
         cmocka_unit_test(nonsense_is_refused),
+        cmocka_unit_test(too_large_for_a_block),
         cmocka_unit_test(numbers_that_are_none),
         cmocka_unit_test(a_device_that_goes_away),
     };
