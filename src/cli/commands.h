@@ -4,6 +4,9 @@
 
 #include "cli/options.h"
 
+/* The whole program: argv without its name, returns the exit code. */
+int cli_run(int argc, char **argv);
+
 int cli_generate(const cli_options *options);
 int cli_personalize(const cli_options *options);
 int cli_devices(const cli_options *options);
