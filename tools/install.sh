@@ -78,7 +78,7 @@ elif command -v sudo >/dev/null 2>&1 && { [ -t 0 ] || sudo -n true 2>/dev/null; 
     root=sudo
 else
     say "packages are missing, and installing them takes root or sudo. As root run"
-    echo "    apt-get install $options$missing$available"
+    echo "    apt-get update && apt-get install $options$missing$available"
     exit 1
 fi
 
