@@ -32,7 +32,8 @@ void main() {
         float v = 0.0;
         if (!padding) {
             v = push.scale;
-            if (!fill) v = lk_load(push.x, from) * (scaled ? push.scale : 1.0);
+            if (!fill) v = lk_load(push.x, from);
+            if (scaled && !fill) v *= push.scale; /* never times 1: an integer's bits are a subnormal, which may be flushed */
         }
         lk_store(push.y, to, v);
     }

@@ -76,8 +76,6 @@ const char *lk_vk_result_text(VkResult result) {
         return "no compatible driver";
     case VK_ERROR_TOO_MANY_OBJECTS:
         return "too many objects";
-    case VK_ERROR_INVALID_SHADER_NV:
-        return "shader refused";
     default:
         return "error";
     }

@@ -143,13 +143,14 @@ static void probe_memory(VkPhysicalDevice physical, const lk_device_options *opt
         caps->budget_bytes = budget.heapBudget[heap] > used ? budget.heapBudget[heap] - used : 0;
     }
 
+    const VkMemoryPropertyFlags plain_flags = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT |
+                                              VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
+                                              VK_MEMORY_PROPERTY_HOST_COHERENT_BIT | VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
     const VkMemoryPropertyFlags mappable = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
     int best = -1, best_score = -1, staging = -1, staging_score = -1, plain = -1;
     for (uint32_t i = 0; i < memory->memoryTypeCount; ++i) {
         VkMemoryPropertyFlags flags = memory->memoryTypes[i].propertyFlags;
-        if (flags & (VK_MEMORY_PROPERTY_PROTECTED_BIT | VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT |
-                     VK_MEMORY_PROPERTY_DEVICE_COHERENT_BIT_AMD))
-            continue;
+        if (flags & ~plain_flags) continue; /* protected, lazily allocated, vendors' special kinds */
         bool maps = (flags & mappable) == mappable, cached = flags & VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
         if (memory->memoryTypes[i].heapIndex == heap) {
             int score =
