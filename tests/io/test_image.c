@@ -4,6 +4,9 @@
 
 #include "io/image.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #define PICTURES LIKENESS_SOURCE_DIR "/tests/data/pictures/"
 
 static uint8_t *load(const char *path, size_t *size) {
@@ -163,6 +166,15 @@ static void refused(void **state) {
         assert_fails(lk_image_decode(&image, "name", (const uint8_t *)rows[i].bytes, rows[i].size, &error), &error,
                      LIKENESS_BAD_FILE, rows[i].words);
     }
+    /* A text chunk that claims 2 GiB: libpng would make room for it. */
+    size_t text_size;
+    uint8_t *text = load(PICTURES "texts.png", &text_size);
+    memcpy(text + 33, "\x7f\xff\xff\xff", 4);
+    lk_error claims = LK_ERROR_INIT;
+    int64_t made = lk_memory_count();
+    assert_fails(lk_image_decode(&image, "claims", text, text_size, &claims), &claims, LIKENESS_BAD_FILE, "byte 33");
+    assert_int_equal(lk_memory_count(), made);
+    lk_free(text);
     /* A header of 100,000 x 100,000 pixels: refused with nothing large allocated. */
     size_t size;
     uint8_t *data = load(PICTURES "rgb.png", &size);
@@ -192,6 +204,32 @@ static void refused(void **state) {
         assert_fails(lk_image_write_png(&image, NULL, "/dev/full", &error), &error, LIKENESS_IO, "No space left");
     }
     lk_image_free(&image);
+}
+
+/* A disk that fills up in the middle of a picture: refused, the old file stays, nothing else is left. */
+static void full_disk(void **state) {
+    (void)state;
+    char *path = temporary_path("picture.png");
+    lk_image image;
+    lk_error error = LK_ERROR_INIT;
+    sample(&image);
+    assert_ok(lk_file_write(path, "old", 3, &error), &error);
+    struct rlimit before, tight;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    tight = before;
+    tight.rlim_cur = 60;
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &tight);
+    likeness_status status = lk_image_write_png(&image, NULL, path, &error);
+    setrlimit(RLIMIT_FSIZE, &before);
+    signal(SIGXFSZ, handler);
+    assert_fails(status, &error, LIKENESS_IO, "picture.png");
+    size_t size;
+    uint8_t *data = load(path, &size);
+    assert_true(size == 3 && memcmp(data, "old", 3) == 0);
+    lk_free(data);
+    lk_image_free(&image);
+    remove_temporary(path);
 }
 
 static likeness_status attempt_read(void *context, lk_error *error) {
@@ -238,6 +276,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_png),    cmocka_unit_test(every_jpeg),
                                        cmocka_unit_test(writing),      cmocka_unit_test(foreign_texts),
                                        cmocka_unit_test(cut_pictures), cmocka_unit_test(refused),
-                                       cmocka_unit_test(allocations)};
+                                       cmocka_unit_test(full_disk),    cmocka_unit_test(allocations)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
