@@ -73,6 +73,7 @@ static void print(const eval_run *run, const eval_journal *journal, const char *
             eval_mean_add(&style, eval_number(row, "psnr"));
             eval_mean_add(&all, eval_number(row, "psnr"));
         }
+        if (!style.count) continue;
         worst = fmin(worst, eval_mean_get(&style));
         printf("| %s | %d | %.2f |\n", eval_styles[s], style.count, eval_mean_get(&style));
     }

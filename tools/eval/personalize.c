@@ -133,6 +133,7 @@ static void print_row(const set *s, const eval_journal *journal, const char *sty
         int reference = eval_rows_find(&s->e.val, "file_name", eval_text(s->rows.row[at], "reference"));
         eval_mean_add(&ceiling, 100 * eval_ceiling(&s->e, EVAL_JUDGE, reference));
     }
+    if (!accepted[0].count) return;
     printf("| %s | %d | %.1f | %.1f | %.1f | %.3f, %.3f | %.3f, %.3f | %.1f, %.1f |\n", style ? style : "**all**",
            accepted[0].count, eval_mean_get(&accepted[0]), eval_mean_get(&accepted[1]), eval_mean_get(&ceiling),
            eval_mean_get(&judge[0]), eval_mean_get(&judge[1]), eval_mean_get(&encoder[0]), eval_mean_get(&encoder[1]),

@@ -176,6 +176,7 @@ static void print_row(const eval_journal *journal, const char *style, int total)
         for (int r = 0; r < READ_COUNT; r++)
             if (truth[r] >= 0) eval_mean_add(&right[r], truth[r] == seen[r] ? 100 : 0);
     }
+    if (!background.count) return;
     printf("| %s | %d | %.1f | %.1f | ", style ? style : "**all** (targets: 95, 97, 80, 85)", background.count,
            eval_mean_get(&background), eval_mean_get(&right[READ_STYLE]));
     if (right[READ_HAIR].count)
