@@ -221,6 +221,18 @@ static likeness_status print_row(eval_run *run, const eval_embeddings *e, const 
     return LIKENESS_OK;
 }
 
+/* The threshold that the judge's file carries, "none" without one. */
+static likeness_status print_own_threshold(eval_run *run) {
+    char path[2048];
+    lk_onnx_model file;
+    snprintf(path, sizeof path, "%s/%s", run->model_folder, files[EVAL_JUDGE]);
+    LK_TRY(lk_onnx_read(&file, path, &run->error));
+    const char *own = lk_onnx_metadata(&file, "likeness.threshold");
+    printf("The judge's file says %s.\n\n", own ? own : "none");
+    lk_onnx_free(&file);
+    return LIKENESS_OK;
+}
+
 likeness_status eval_measure_judge(eval_run *run) {
     eval_embeddings e;
     LK_TRY(eval_embeddings_load(run, &e));
