@@ -237,12 +237,12 @@ likeness_status eval_measure_judge(eval_run *run) {
     eval_embeddings e;
     LK_TRY(eval_embeddings_load(run, &e));
     eval_heading(run, "Judge and encoder on characters_val, pairs within a style", e.hash);
-    printf("One threshold each at which %.0f %% of all false pairs are accepted: judge %.4f, encoder %.4f.\n\n",
+    printf("One threshold each at which %.0f %% of all false pairs are accepted: judge %.4f, encoder %.4f. ",
            100 * false_rate, e.threshold[EVAL_JUDGE], e.threshold[EVAL_IDENTITY]);
+    likeness_status status = print_own_threshold(run);
     printf(
         "| style | true pairs | judge accepts, %% | of false pairs, %% | encoder accepts, %% | of false pairs, %% |\n"
         "|---|---|---|---|---|---|\n");
-    likeness_status status = LIKENESS_OK;
     for (int s = 0; s <= EVAL_STYLES && status == LIKENESS_OK; s++)
         status = print_row(run, &e, s < EVAL_STYLES ? eval_styles[s] : NULL);
     eval_embeddings_free(&e);
