@@ -1,7 +1,8 @@
 /* shaders/norm/group.comp - GROUP_NORM and LAYER_NORM forward, with optional scale, shift and SiLU.
  *
- * A workgroup owns one (sample, group): mean, then squares about the mean, then the normalised values; lanes run over the
- * group's elements, neighbouring lanes over neighbouring channels. Large groups go in two dispatches: phase 1 leaves (mean, squares)
+ * A workgroup owns one (sample, group): mean, then squares about the mean, then the normalised values. Lanes run over the
+ * group's elements, neighbouring lanes over neighbouring channels, or (lk_by_rows, for CPU drivers) each over rows of its own:
+ * no divisions then, and gamma and beta are the same for all lanes. Large groups go in two dispatches: phase 1 leaves (mean, squares)
  * of every chunk in `partial`, phase 2 joins all chunks of its group in order and normalises one chunk. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
@@ -13,6 +14,16 @@
 #include "common/collective.glsl"
 #define LK_PUSH_NORM
 #include "norm/push.h"
+
+layout(constant_id = 2) const uint lk_by_rows = 0u;
+
+/* Line i of a group's part: where it begins, and the channel of the group there. */
+ivec2 place(int i, int width, float inverse_width) {
+    if (lk_by_rows != 0u) return ivec2(i * push.ld, 0);
+    int row = lk_divide(i, width, inverse_width);
+    int channel = i - row * width;
+    return ivec2(row * push.ld + channel, channel);
+}
 
 void main() {
     int item = int(lk_group_index());
@@ -33,18 +44,24 @@ void main() {
     int origin = (sample_index * push.rows + row0) * push.ld + group * width;
     int count = row_count * width;
     float inverse_width = 1.0 / float(width);
-    int skip = push.ld - width; /* from the end of a row's part to the next row's */
+    int lines = lk_by_rows != 0u ? row_count : count; /* that lanes are dealt, of `run` elements each */
+    int run = lk_by_rows != 0u ? width : 1;
 
     float mean = 0.0, squares = 0.0;
     if (phase != 2) {
         float sum = 0.0;
-        for (int i = lane; i < count; i += step)
-            sum += lk_load(push.x, origin + i + lk_divide(i, width, inverse_width) * skip);
+        for (int i = lane; i < lines; i += step) {
+            int at = origin + place(i, width, inverse_width).x;
+            for (int k = 0; k < run; ++k) sum += lk_load(push.x, at + k);
+        }
         mean = lk_workgroup_sum(sum) / float(count);
         sum = 0.0;
-        for (int i = lane; i < count; i += step) {
-            float d = lk_load(push.x, origin + i + lk_divide(i, width, inverse_width) * skip) - mean;
-            sum += d * d;
+        for (int i = lane; i < lines; i += step) {
+            int at = origin + place(i, width, inverse_width).x;
+            for (int k = 0; k < run; ++k) {
+                float d = lk_load(push.x, at + k) - mean;
+                sum += d * d;
+            }
         }
         squares = lk_workgroup_sum(sum);
         if (phase == 1) {
@@ -74,15 +91,16 @@ void main() {
     if (chunk == 0) {
         for (int c = lane; c < 8; c += step) lk_store(push.stats, owner * 8 + c, c == 0 ? mean : (c == 1 ? rstd : 0.0));
     }
-    for (int i = lane; i < count; i += step) {
-        int row = lk_divide(i, width, inverse_width);
-        int channel = group * width + i - row * width;
-        int at = origin + i + row * skip;
-        float v = (lk_load(push.x, at) - mean) * rstd;
-        if ((push.mode & 1) != 0) v *= lk_load(push.gamma, channel);
-        if ((push.mode & 2) != 0) v += lk_load(push.beta, channel);
-        if ((push.mode & 4) != 0) v = lk_silu(v);
-        lk_store(push.y, at, v);
+    for (int i = lane; i < lines; i += step) {
+        ivec2 line = place(i, width, inverse_width);
+        int at = origin + line.x, first = group * width + line.y;
+        for (int k = 0; k < run; ++k) {
+            float v = (lk_load(push.x, at + k) - mean) * rstd;
+            if ((push.mode & 1) != 0) v *= lk_load(push.gamma, first + k);
+            if ((push.mode & 2) != 0) v += lk_load(push.beta, first + k);
+            if ((push.mode & 4) != 0) v = lk_silu(v);
+            lk_store(push.y, at + k, v);
+        }
     }
     int padding = push.ld - push.inner;
     if (group == push.groups - 1 && padding > 0) {

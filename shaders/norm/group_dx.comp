@@ -1,7 +1,7 @@
 /* shaders/norm/group_dx.comp - GROUP_NORM_DX and LAYER_NORM_DX.
  *
  * With h = (x - mean) rstd and g = dy * silu'(gamma h + beta) * gamma:   dx = rstd (g - mean(g) - h mean(g h)).
- * Work is cut as in group.comp; `partial` holds the sums of g and g h of every chunk. */
+ * Work is cut and dealt to lanes as in group.comp; `partial` holds the sums of g and g h of every chunk. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_GOOGLE_include_directive : require
@@ -12,6 +12,16 @@
 #include "common/collective.glsl"
 #define LK_PUSH_NORM
 #include "norm/push.h"
+
+layout(constant_id = 2) const uint lk_by_rows = 0u;
+
+/* Line i of a group's part: where it begins, and the channel of the group there. */
+ivec2 place(int i, int width, float inverse_width) {
+    if (lk_by_rows != 0u) return ivec2(i * push.ld, 0);
+    int row = lk_divide(i, width, inverse_width);
+    int channel = i - row * width;
+    return ivec2(row * push.ld + channel, channel);
+}
 
 float mean, rstd;
 
@@ -45,17 +55,20 @@ void main() {
     int origin = (sample_index * push.rows + row0) * push.ld + group * width;
     int count = row_count * width;
     float inverse_width = 1.0 / float(width);
+    int lines = lk_by_rows != 0u ? row_count : count; /* that lanes are dealt, of `run` elements each */
+    int run = lk_by_rows != 0u ? width : 1;
     mean = lk_load(push.stats, owner * 8);
     rstd = lk_load(push.stats, owner * 8 + 1);
 
     float sum_g = 0.0, sum_gh = 0.0;
     if (phase != 2) {
-        for (int i = lane; i < count; i += step) {
-            int row = lk_divide(i, width, inverse_width);
-            int within = i - row * width;
-            vec2 e = element(origin + row * push.ld + within, group * width + within);
-            sum_g += e.x;
-            sum_gh += e.x * e.y;
+        for (int i = lane; i < lines; i += step) {
+            ivec2 line = place(i, width, inverse_width);
+            for (int k = 0; k < run; ++k) {
+                vec2 e = element(origin + line.x + k, group * width + line.y + k);
+                sum_g += e.x;
+                sum_gh += e.x * e.y;
+            }
         }
     } else {
         for (int c = lane; c < chunks; c += step) {
@@ -75,12 +88,13 @@ void main() {
     float inverse_count = 1.0 / (float(push.rows) * float(width));
     float mean_g = sum_g * inverse_count;
     float mean_gh = sum_gh * inverse_count;
-    for (int i = lane; i < count; i += step) {
-        int row = lk_divide(i, width, inverse_width);
-        int within = i - row * width;
-        int at = origin + row * push.ld + within;
-        vec2 e = element(at, group * width + within);
-        lk_store(push.y, at, rstd * (e.x - mean_g - e.y * mean_gh));
+    for (int i = lane; i < lines; i += step) {
+        ivec2 line = place(i, width, inverse_width);
+        for (int k = 0; k < run; ++k) {
+            int at = origin + line.x + k;
+            vec2 e = element(at, group * width + line.y + k);
+            lk_store(push.y, at, rstd * (e.x - mean_g - e.y * mean_gh));
+        }
     }
     int padding = push.ld - push.inner;
     if (group == push.groups - 1 && padding > 0) {

@@ -21,7 +21,7 @@ LK_PUSH(pool) {
 LK_PUSH(resize) {
     LK_ADDRESS_F32 x; /* or dy */
     LK_ADDRESS_F32 y; /* or dx */
-    LK_INT total, per_thread;
+    LK_INT total, per_thread; /* 8 stored elements each */
     LK_INT ld;
     LK_INT input_size[2], output_size[2]; /* of the forward op, also for the derivative */
     LK_INT numerator[2], offset[2], denominator[2];

@@ -49,6 +49,11 @@ static bool two_dispatches(const lk_device *device, const norm_geometry *g) {
     return elements > 32768;
 }
 
+/* CPU drivers: lanes over rows where there are enough of them (group.comp). */
+static uint32_t by_rows(const lk_device *device, const norm_geometry *g) {
+    return lk_device_caps(device)->is_cpu && g->rows >= 64;
+}
+
 likeness_status lk_dispatch_norm(const lk_dispatch *d, lk_error *error) {
     LK_TRY(lk_light_check(d, error));
     const lk_op_call *call = d->call;
@@ -89,6 +94,7 @@ likeness_status lk_dispatch_norm(const lk_dispatch *d, lk_error *error) {
     if (!two) {
         push.mode = flags;
         lk_command command = lk_light_command(d, shader, inputs, 0);
+        lk_command_spec(&command, 2, by_rows(d->device, &g));
         if (!derivative) lk_command_writes(&command, d->output[1].ref);
         lk_team team = lk_team_of(d->device, (int64_t)g.rows * g.width, tree);
         return lk_light_team(d, &command, &push, sizeof push, team, owners, error);
@@ -97,10 +103,12 @@ likeness_status lk_dispatch_norm(const lk_dispatch *d, lk_error *error) {
     lk_team team = lk_team_of(d->device, (int64_t)g.chunk_rows * g.width, tree);
     push.mode = flags | 1 << 4;
     lk_command command = lk_light_command(d, shader, derivative ? inputs : 1, -1);
+    lk_command_spec(&command, 2, by_rows(d->device, &g));
     lk_command_writes(&command, partial);
     LK_TRY(lk_light_team(d, &command, &push, sizeof push, team, owners * (uint64_t)g.chunks, error));
     push.mode = flags | 2 << 4;
     command = lk_light_command(d, shader, inputs, 0);
+    lk_command_spec(&command, 2, by_rows(d->device, &g));
     lk_command_reads(&command, partial);
     if (!derivative) lk_command_writes(&command, d->output[1].ref);
     return lk_light_team(d, &command, &push, sizeof push, team, owners * (uint64_t)g.chunks, error);

@@ -43,7 +43,7 @@ likeness_status lk_dispatch_resize(const lk_dispatch *d, lk_error *error) {
     bool derivative = d->call->op == LK_OP_RESIZE_DX;
     const lk_tensor *from = derivative ? &d->output[0].tensor : &d->input[0].tensor; /* of the forward op */
     const lk_tensor *to = derivative ? &d->input[0].tensor : &d->output[0].tensor;
-    int32_t total = stored(&d->output[0].tensor);
+    int32_t total = stored(&d->output[0].tensor) / 8;
     lk_flat flat = lk_flat_of(d->device, total);
     lk_coordinates coordinates = d->call->attributes.resize.coordinates;
     bool bilinear = d->call->attributes.resize.kind == LK_RESIZE_BILINEAR;

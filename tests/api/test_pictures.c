@@ -490,12 +490,16 @@ static int start(void **state) {
     return 0;
 }
 
-/* Everything that was taken is given back. */
+/* Everything that was taken is given back, and the validation layer, where it is on, has said nothing. */
 static int end(void **state) {
     (void)state;
     likeness_image_free(&reference);
     likeness_unload(model);
     likeness_close(context);
+    if (lk_device_validation_count() > 0) {
+        printf("validation: %s\n", lk_device_validation_last());
+        return -1;
+    }
     if (lk_memory_live() == 0) return 0;
     printf("%lld blocks of memory were not given back\n", (long long)lk_memory_live());
     return -1;
