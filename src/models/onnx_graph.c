@@ -294,7 +294,7 @@ static likeness_status read_numbers(const lk_onnx_model *file, const char *key, 
             if (length >= sizeof word || count == 3) break;
             memcpy(word, text, length);
             word[length] = 0;
-            if (!lk_parse_double(word, &number) || !isfinite(number)) break;
+            if (!lk_parse_double(word, &number) || !isfinite((float)number)) break;
             values[count++] = (float)number;
         }
         text += length;
@@ -335,8 +335,10 @@ static likeness_status read_preprocessing(lk_onnx_preprocessing *p, const lk_onn
     LK_TRY(read_numbers(file, "likeness.mean", 0.5f, p->mean, error));
     LK_TRY(read_numbers(file, "likeness.std", 0.5f, p->std, error));
     for (int i = 0; i < 3; i++)
-        if (!(p->std[i] > 0))
-            return lk_fail(error, LIKENESS_BAD_FILE, "%s: metadata 'likeness.std' must be positive", file->file);
+        if (!(p->std[i] > 0) || !isfinite(1 / p->std[i]) || !isfinite(p->mean[i] / p->std[i]))
+            return lk_fail(error, LIKENESS_BAD_FILE,
+                           "%s: metadata 'likeness.std' must be positive, and not so small that numbers overflow",
+                           file->file);
     if (channels && strcmp(channels, "RGB") != 0 && strcmp(channels, "BGR") != 0)
         return lk_fail(error, LIKENESS_BAD_FILE, "%s: metadata 'likeness.channels' is '%.40s', expected RGB or BGR",
                        file->file, channels);
