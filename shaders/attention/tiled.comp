@@ -3,12 +3,14 @@
  * A workgroup of ROWS threads owns ROWS rows of one head (KIND 0 o, 1 dq: queries; 2 dk and dv: keys) and 32 of the
  * result's channels. It walks over the items of the other side, 32 at a time:
  *
- *     products   32 logits a thread in registers; 16 channels of the items at a time in `part` (every thread reads the same
- *                word), the row's own 16 channels in registers
- *     result     32 sums a thread; the items' 32 channels in `values`
+ *     products   32 logits a thread in registers; 16 channels of the items at a time in `part`, channel by channel, so that
+ *                every thread reads the same four words at once
+ *     result     32 sums a thread in registers; the items' 32 channels in `values`, each thread's weights in `weights`
  *
- * No exchange between threads: maximum and sum of a row belong to its thread. A wider head takes several workgroups, which
- * repeat the products; extra columns of the forward kernel are one more such chunk with other values. */
+ * (dk and dv: 16 items at a time.) Loops over channels and items are loops: only the registers of a row are unrolled, so
+ * that CPU drivers compile the kernel in reasonable time too. Shared memory stays below 16 KiB, the least a device may have. No exchange between
+ * threads: maximum and sum of a row belong to its thread. A wider head takes several workgroups, which repeat the
+ * products; extra columns of the forward kernel are one more such chunk with other values. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -22,14 +24,20 @@
 layout(constant_id = 1) const bool HAS_MASK = false;
 
 const int ROWS = 64;
+#if KIND == 2
+const int ITEMS = 16;
+#else
 const int ITEMS = 32;
+#endif
 const int PART = 16;
 const int CHUNK = 32;
 #define NEGATIVE_INFINITY uintBitsToFloat(0xff800000u)
 
-shared float part[ITEMS][PART];
+shared float part[PART][ITEMS + 4]; /* + 4: threads that fill it meet fewer bank conflicts */
 shared float values[ITEMS][CHUNK];
+shared float weights[ITEMS][ROWS]; /* a column belongs to its thread: no barrier */
 #if KIND == 2
+shared float slopes[ITEMS][ROWS]; /* likewise */
 shared float item_lse[ITEMS], item_delta[ITEMS];
 #endif
 
@@ -44,37 +52,34 @@ float weight_of(float s, float reference) {
         int e = i * ROWS + thread, item = e / PART, channel = step + e % PART;                                         \
         bool there = item0 + item < items && channel < push.width;                                                     \
         float value = lk_load(ref, items_at + (there ? (item0 + item) * ld + channel : 0));                            \
-        part[item][e % PART] = there ? value : 0.0;                                                                    \
+        part[e % PART][item] = there ? value : 0.0;                                                                    \
     }                                                                                                                  \
     barrier();
 
 /* product[item] += sum over those channels of the row's value x the item's. */
 #define MULTIPLY(product, ref)                                                                                         \
-    {                                                                                                                  \
-        float mine[PART];                                                                                              \
-        [[unroll]] for (int c = 0; c < PART; ++c) {                                                                    \
-            float value = lk_load(ref, own + min(step + c, push.width - 1));                                           \
-            mine[c] = step + c < push.width ? value : 0.0;                                                             \
-        }                                                                                                              \
-        [[unroll]] for (int item = 0; item < ITEMS; ++item) {                                                          \
-            float total = product[item];                                                                               \
-            [[unroll]] for (int c = 0; c < PART; ++c) total += mine[c] * part[item][c];                                \
-            product[item] = total;                                                                                     \
-        }                                                                                                              \
+    for (int c = 0; c < PART; ++c) {                                                                                   \
+        float value = lk_load(ref, own + min(step + c, push.width - 1));                                               \
+        value = step + c < push.width ? value : 0.0;                                                                   \
+        [[unroll]] for (int item = 0; item < ITEMS; ++item) product[item] += value * part[c][item];                    \
     }
+
+#define TO_SHARED(weight, product)                                                                                     \
+    [[unroll]] for (int item = 0; item < ITEMS; ++item) weight[item][thread] = product[item];
 
 /* sum[c] += sum over the items of weight x value. */
 #define ACCUMULATE(sum, weight, ref, base, value_ld)                                                                   \
     barrier();                                                                                                         \
     [[unroll]] for (int i = 0; i < ITEMS * CHUNK / ROWS; ++i) {                                                        \
-        int e = i * ROWS + thread, item = e / CHUNK, channel = first + e % CHUNK;                                      \
-        bool there = item0 + item < items && channel < width;                                                          \
-        float value = lk_load(ref, (base) + (there ? (item0 + item) * (value_ld) + channel : 0));                      \
-        values[item][e % CHUNK] = there ? value : 0.0;                                                                 \
+        int e = i * ROWS + thread, item = e / CHUNK, c = e % CHUNK;                                                    \
+        bool there = item0 + item < items && first + c < width;                                                        \
+        float value = lk_load(ref, (base) + (there ? (item0 + item) * (value_ld) + first + c : 0));                    \
+        values[item][c] = there ? value : 0.0;                                                                         \
     }                                                                                                                  \
     barrier();                                                                                                         \
-    [[unroll]] for (int item = 0; item < ITEMS; ++item) {                                                              \
-        [[unroll]] for (int c = 0; c < CHUNK; ++c) sum[c] += weight[item] * values[item][c];                           \
+    for (int item = 0; item < ITEMS; ++item) {                                                                         \
+        float weight_here = weight[item][thread];                                                                      \
+        [[unroll]] for (int c = 0; c < CHUNK; ++c) sum[c] += weight_here * values[item][c];                            \
     }
 
 void main() {
@@ -151,8 +156,8 @@ void main() {
             LOAD_PART(push.a)
             MULTIPLY(slope, push.v)
             if (thread < ITEMS) {
-                [[unroll]] for (int c = 0; c < PART; ++c)
-                    item_part += part[thread][c] * lk_load(push.o, item_at + min(step + c, push.width - 1));
+                for (int c = 0; c < PART; ++c)
+                    item_part += part[c][thread] * lk_load(push.o, item_at + min(step + c, push.width - 1));
             }
 #else
             LOAD_PART(push.k)
@@ -171,45 +176,54 @@ void main() {
         barrier();
 #endif
 
-        [[unroll]] for (int item = 0; item < ITEMS; ++item) {
+        TO_SHARED(weights, logit)
+#if KIND == 2
+        TO_SHARED(slopes, slope)
+#elif KIND == 1
+        [[unroll]] for (int item = 0; item < ITEMS; ++item) slope[item] -= delta;
+#else
+        float higher = highest;
+#endif
+        for (int item = 0; item < ITEMS; ++item) {
             int there = min(item0 + item, items - 1);
 #if KIND == 2
             int query = there, key = row;
 #else
             int query = row, key = there;
 #endif
-            float s = logit[item] * push.scale;
+            float s = weights[item][thread] * push.scale;
             if ((push.flags & 2) != 0) s += lk_load(push.key_bias, owner * keys_ld + key);
             if (HAS_MASK) s += lk_load(push.mask, query * keys_ld + key);
             s = item0 + item < items && !(causal && key > query) ? s : NEGATIVE_INFINITY;
 #if KIND == 0
-            logit[item] = s;
+            weights[item][thread] = s;
+            higher = max(higher, s);
 #elif KIND == 1
-            logit[item] = weight_of(s, lse) * (slope[item] - delta) * push.scale;
+            weights[item][thread] = weight_of(s, lse) * push.scale;
 #else
             float p = weight_of(s, item_lse[item]);
-            slope[item] = p * (slope[item] - item_delta[item]) * push.scale;
-            logit[item] = p;
+            slopes[item][thread] = p * (slopes[item][thread] - item_delta[item]) * push.scale;
+            weights[item][thread] = p;
 #endif
         }
 
 #if KIND == 0
-        float higher = highest;
-        [[unroll]] for (int item = 0; item < ITEMS; ++item) higher = max(higher, logit[item]);
         float keep = weight_of(highest, higher);
         highest = higher;
         total_weight *= keep;
-        [[unroll]] for (int item = 0; item < ITEMS; ++item) {
-            logit[item] = weight_of(logit[item], higher);
-            total_weight += logit[item];
+        for (int item = 0; item < ITEMS; ++item) {
+            float p = weight_of(weights[item][thread], higher);
+            weights[item][thread] = p;
+            total_weight += p;
         }
         [[unroll]] for (int c = 0; c < CHUNK; ++c) sum[c] *= keep;
-        ACCUMULATE(sum, logit, value_ref, values_at, values_ld)
+        ACCUMULATE(sum, weights, value_ref, values_at, values_ld)
 #elif KIND == 1
-        ACCUMULATE(sum, logit, push.k, items_at, ld)
+        [[unroll]] for (int item = 0; item < ITEMS; ++item) weights[item][thread] *= slope[item];
+        ACCUMULATE(sum, weights, push.k, items_at, ld)
 #else
-        ACCUMULATE(sum, slope, push.q, items_at, ld)
-        ACCUMULATE(sum_v, logit, push.a, items_at, ld)
+        ACCUMULATE(sum, slopes, push.q, items_at, ld)
+        ACCUMULATE(sum_v, weights, push.a, items_at, ld)
 #endif
     }
     if (!exists) return;

@@ -32,12 +32,13 @@ typedef struct settings {
 static bool is_chosen(const settings *s, lk_op op) { return s->op == NULL || strcmp(s->op, lk_op_name(op)) == 0; }
 
 /* One node in every variant. quiet: failures are expected and only counted. */
-static void run_node(op_device *d, const settings *s, const tape *t, const tape_node *node, bool odd, bool quiet,
-                     const char *name, counts *c) {
+static void run_node(op_device *d, const settings *s, const tape *t, const tape_node *node, bool odd, bool absolute,
+                     bool quiet, const char *name, counts *c) {
     if (!is_chosen(s, node->call.op)) return;
     const int32_t variants = lk_op_row_of(node->call.op)->dispatch != NULL ? op_device_variants(d, &node->call) : 1;
     for (int32_t v = 1; v <= variants; v++) {
-        const op_options options = {.odd = odd, .variant = variants > 1 ? v : 0, .truth = s->truth};
+        const op_options options = {
+            .odd = odd, .variant = variants > 1 ? v : 0, .truth = s->truth, .absolute = absolute};
         op_outcome outcome;
         const double start = lk_time_seconds();
         op_device_run(d, t, node, &options, &outcome);
@@ -73,14 +74,14 @@ static void check_case(op_device *d, const settings *s, const op_case *k, bool o
         printf("FAILED %s: %s\n", name, t.error.message);
         c->failed++;
     } else {
-        run_node(d, s, &t, &t.nodes[node], odd, false, name, c);
+        run_node(d, s, &t, &t.nodes[node], odd, false, false, name, c);
     }
     tape_free(&t);
 }
 
 /* Appends the gradient for a subset of inputs and runs the new nodes. only: LK_OP_COUNT, or look at this op alone. */
 static void grad_subset(op_device *d, const settings *s, tape *t, int32_t node, uint32_t wanted, lk_value cotangent,
-                        lk_op only, bool odd, const char *name, counts *c) {
+                        lk_op only, bool odd, bool cancels, const char *name, counts *c) {
     const tape_node kept = t->nodes[node];
     lk_node_view view = tape_view(t, node);
     view.attributes = &kept.call.attributes;
@@ -96,12 +97,13 @@ static void grad_subset(op_device *d, const settings *s, tape *t, int32_t node, 
     }
     for (int32_t i = first; i < t->node_count; i++) {
         if (only == LK_OP_COUNT || only == t->nodes[i].call.op)
-            run_node(d, s, t, &t->nodes[i], odd, only != LK_OP_COUNT, name, c);
+            run_node(d, s, t, &t->nodes[i], odd, cancels, only != LK_OP_COUNT, name, c);
     }
 }
 
 static void grad_case(op_device *d, const settings *s, const op_case *k, bool odd, lk_op only, counts *c) {
     const uint32_t differentiable = lk_op_row_of(k->op)->differentiable;
+    const bool cancels = (k->flags & CASE_CANCELS) != 0;
     uint32_t wanted = 0;
     for (int i = 0; i < LK_MAX_INPUTS; i++) {
         if (k->input[i].values != VALUES_NONE) wanted |= differentiable & 1u << i;
@@ -118,15 +120,15 @@ static void grad_case(op_device *d, const settings *s, const op_case *k, bool od
         printf("FAILED %s: %s\n", name, t.error.message);
         c->failed++;
     } else {
-        grad_subset(d, s, &t, node, wanted, dy, only, odd, name, c);
+        grad_subset(d, s, &t, node, wanted, dy, only, odd, cancels, name, c);
         /* Kernels with two optional outputs: each alone as well. */
         if (k->op == LK_OP_ATTENTION) {
-            grad_subset(d, s, &t, node, 2, dy, only, odd, name, c);
-            grad_subset(d, s, &t, node, 4, dy, only, odd, name, c);
+            grad_subset(d, s, &t, node, 2, dy, only, odd, cancels, name, c);
+            grad_subset(d, s, &t, node, 4, dy, only, odd, cancels, name, c);
         }
         if (k->op == LK_OP_CFG_COMBINE) {
-            grad_subset(d, s, &t, node, 1, dy, only, odd, name, c);
-            grad_subset(d, s, &t, node, 2, dy, only, odd, name, c);
+            grad_subset(d, s, &t, node, 1, dy, only, odd, cancels, name, c);
+            grad_subset(d, s, &t, node, 2, dy, only, odd, cancels, name, c);
         }
     }
     tape_free(&t);

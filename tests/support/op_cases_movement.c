@@ -319,7 +319,8 @@ static const op_case cases[] = {
     /* ---- cosine, losses, guidance ---- */
     {LK_OP_COSINE, "rows", 0, CASE_FEW_GROUPS, NO_ATTRIBUTES, INPUTS(IN(NORMAL, 3, 7), IN(NORMAL, 3, 7))},
     {LK_OP_COSINE, "one reference", 0, 0, NO_ATTRIBUTES, INPUTS(IN(NORMAL, 3, 16), IN(NORMAL, 1, 16))},
-    {LK_OP_COSINE, "width 1", 0, CASE_DEVICE_ONLY, NO_ATTRIBUTES, INPUTS(IN(APART, 2, 1), IN(APART, 2, 1))},
+    {LK_OP_COSINE, "width 1", 0, CASE_DEVICE_ONLY | CASE_CANCELS, NO_ATTRIBUTES,
+     INPUTS(IN(APART, 2, 1), IN(APART, 2, 1))},
     {LK_OP_COSINE, "wide", 0, CASE_DEVICE_ONLY, NO_ATTRIBUTES, INPUTS(IN(NORMAL, 2, 513), IN(NORMAL, 1, 513))},
     {LK_OP_LOSS, "L1, feature map", 0, CASE_FEW_GROUPS, ATTR(.loss = {0}),
      INPUTS(IN(NORMAL, 2, 3, 4, 5), IN(NORMAL, 2, 3, 4, 5))},

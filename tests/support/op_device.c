@@ -129,7 +129,8 @@ static void complain(op_outcome *outcome, const char *format, ...) {
 }
 
 static void compare_output(const op_device *d, const tape *t, const tape_node *node, const layout *l, int index,
-                           double tolerance, op_outcome *outcome) {
+                           const op_options *options, op_outcome *outcome) {
+    const double tolerance = options->tolerance > 0 ? options->tolerance : 1e-5;
     const lk_tensor *tensor = &node->call.output[index];
     const lk_shape *shape = &tensor->shape;
     const int64_t count = lk_shape_elements(shape), rows = lk_shape_rows(shape);
@@ -146,7 +147,7 @@ static void compare_output(const op_device *d, const tape *t, const tape_node *n
         for (int64_t i = 0; i < count; i++) {
             found[i] = (double)dense[i];
         }
-        const double error = test_error(found, truth, count);
+        const double error = options->absolute ? test_difference(found, truth, count) : test_error(found, truth, count);
         if (error > outcome->error) outcome->error = error;
         if (!(error <= tolerance)) {
             int64_t worst = 0;
@@ -162,7 +163,7 @@ static void compare_output(const op_device *d, const tape *t, const tape_node *n
         for (int64_t i = 0; i < rows * ld; i++) {
             uint32_t bits;
             memcpy(&bits, &stored[i], sizeof bits);
-            if (i % ld < inner || bits == 0) continue;
+            if (i % ld < inner || (bits & 0x7fffffffu) == 0) continue; /* a zero of either sign */
             complain(outcome, "output %d: padding of row %lld, column %d is 0x%08x, not zero\n", index,
                      (long long)(i / ld), (int)(i % ld), (unsigned)bits);
             break;
@@ -271,8 +272,7 @@ void op_device_run(op_device *d, const tape *t, const tape_node *node, const op_
         return;
     }
     for (int i = 0; i < node->call.output_count; i++) {
-        if (node->call.has_output[i])
-            compare_output(d, t, node, &l, i, options->tolerance > 0 ? options->tolerance : 1e-5, outcome);
+        if (node->call.has_output[i]) compare_output(d, t, node, &l, i, options, outcome);
     }
     compare_rest(d, &l, outcome);
 }

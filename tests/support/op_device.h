@@ -32,6 +32,7 @@ typedef struct op_options {
     double tolerance; /* 0: 1e-5 */
     int repeats;      /* 0: 1 */
     bool truth;       /* also lk_check_truth on every command */
+    bool absolute;    /* the error is the largest difference, whatever the size of the truth */
 } op_options;
 
 /* select: as lk_device_options; NULL: the environment's LIKENESS_TEST_DEVICE, else the best. */

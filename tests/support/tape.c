@@ -239,3 +239,13 @@ double test_error(const double *a, const double *b, int64_t count) {
     const double relative = sqrt(difference / truth), spike = largest / (20 * sqrt(truth / (double)count));
     return relative > spike ? relative : spike;
 }
+
+double test_difference(const double *a, const double *b, int64_t count) {
+    double largest = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const double d = a[i] == b[i] ? 0 : fabs(a[i] - b[i]);
+        if (!isfinite(d)) return INFINITY;
+        if (d > largest) largest = d;
+    }
+    return largest;
+}

@@ -52,5 +52,7 @@ double test_uniform(test_random *random, double low, double high);
 /* The project's measure between a and the truth b: the larger of |a-b|_2/|b|_2 and max|a-b| / (20 rms(b)); at most the
  * tolerance when fine. A truth of zeros asks for zeros. NaN counts as infinite. */
 double test_error(const double *a, const double *b, int64_t count);
+/* max|a-b|; NaN counts as infinite. */
+double test_difference(const double *a, const double *b, int64_t count);
 
 #endif
