@@ -1,17 +1,23 @@
-/* tests/op/test_ops.c - the op-test program: every shader against the C reference.
+/* tests/op/test_ops.c - the op-test program: every shader against the C reference, the reference against differences.
  *
- *     test_ops [check | grad | perf | support | mutate] [--device N|NAME] [--op NAME] [--truth] [-v]
+ *     test_ops [check | grad | perf | support | mutate] [--device N|NAME] [--driver ICD-FILE-VARIABLE] [--op NAME]
+ *              [--truth] [-v]
  *
- *   check    (default) every case of op_cases, every variant, forward; then some with 7 workgroups an axis at most
- *   grad     the nodes that the gradient builders append for every case, every subset where outputs are optional
+ *   check    (default) on the device, every case of op_cases and all nodes of its gradient, in every variant, against
+ *            the C reference; then some with 7 workgroups an axis at most
+ *   grad     gradients of the C reference against central differences, no device (support/op_differences.h)
  *   perf     GFLOP/s and GB/s on shapes of image models
  *   support  which op runs in which variants on this device
- *   mutate   spoils each backward op in turn and expects `grad` to notice
+ *   mutate   spoils every result of every op on the device, times 1.01 or its last row zeroed, and expects `check` to
+ *            notice; `grad` does the same for the gradients that builders compose
  *
- * Exit code 0, 1 when something failed, 77 when there is no Vulkan device. */
+ * --driver NAME: the environment variable NAME names the driver's ICD file; skipped when it is not set.
+ * Exit code 0, 1 when something failed, 77 when there is no Vulkan device or driver. */
 #include "support/op_cases.h"
 #include "support/op_device.h"
+#include "support/op_differences.h"
 
+#include "base/memory.h"
 #include "base/time.h"
 
 #include <stdio.h>
@@ -21,7 +27,7 @@
 typedef struct counts {
     int runs, failed, missing, wide; /* missing: no shader; wide: more than 65,535 workgroups in a command */
     double worst;
-    bool no_shader[LK_OP_COUNT];
+    uint64_t groups[LK_OP_COUNT]; /* the most workgroups of a command */
 } counts;
 
 typedef struct settings {
@@ -29,13 +35,20 @@ typedef struct settings {
     bool truth, verbose;
 } settings;
 
+static void print_device(const op_device *d) {
+    const lk_caps *caps = lk_device_caps(d->device);
+    printf("device: %s, %s%s\n", caps->name, caps->driver_info,
+           lk_device_validation_active(d->device) ? ", validated" : "");
+}
+
 static bool is_chosen(const settings *s, lk_op op) { return s->op == NULL || strcmp(s->op, lk_op_name(op)) == 0; }
 
-/* One node in every variant. quiet: failures are expected and only counted. */
+/* One node in every variant. */
 static void run_node(op_device *d, const settings *s, const tape *t, const tape_node *node, bool odd, bool absolute,
-                     bool quiet, const char *name, counts *c) {
-    if (!is_chosen(s, node->call.op)) return;
-    const int32_t variants = lk_op_row_of(node->call.op)->dispatch != NULL ? op_device_variants(d, &node->call) : 1;
+                     const char *name, counts *c) {
+    const lk_op op = node->call.op;
+    if (!is_chosen(s, op)) return;
+    const int32_t variants = lk_op_row_of(op)->dispatch != NULL ? op_device_variants(d, &node->call) : 1;
     for (int32_t v = 1; v <= variants; v++) {
         const op_options options = {
             .odd = odd, .variant = variants > 1 ? v : 0, .truth = s->truth, .absolute = absolute};
@@ -43,120 +56,88 @@ static void run_node(op_device *d, const settings *s, const tape *t, const tape_
         const double start = lk_time_seconds();
         op_device_run(d, t, node, &options, &outcome);
         c->runs++;
-        if (!outcome.has_shader) {
-            c->missing++;
-            c->no_shader[node->call.op] = true;
-            return;
-        }
+        if (!outcome.has_shader) c->missing++;
         if (outcome.groups > 65535) c->wide++;
+        if (outcome.groups > c->groups[op]) c->groups[op] = outcome.groups;
         if (outcome.error > c->worst) c->worst = outcome.error;
         if (s->verbose)
-            printf("%-15s variant %d  error %.2e  %6.1f ms  %s\n", lk_op_name(node->call.op), (int)v, outcome.error,
+            printf("%-15s variant %d  error %.2e  %6.1f ms  %s\n", lk_op_name(op), (int)v, outcome.error,
                    1e3 * (lk_time_seconds() - start), name);
         if (outcome.fine) continue;
         c->failed++;
-        if (!quiet)
-            printf("FAILED %s (variant %d of %d%s) in %s\n%s", lk_op_name(node->call.op), (int)v, (int)variants,
-                   odd ? ", odd offset" : "", name, outcome.message);
+        printf("FAILED %s (variant %d of %d%s) in %s\n%s", lk_op_name(op), (int)v, (int)variants,
+               odd ? ", odd offset" : "", name, outcome.message);
         fflush(stdout);
     }
+}
+
+/* Appends the gradient of `node` for the inputs in `wanted` to the tape. Returns the number of new nodes, -1 after a
+ * failure, which it prints. */
+static int32_t append_gradient(tape *t, int32_t node, uint32_t wanted, const char *name) {
+    const tape_node kept = t->nodes[node];
+    lk_node_view view = tape_view(t, node);
+    view.attributes = &kept.call.attributes;
+    const int32_t first = t->node_count;
+    const lk_value cotangent = op_case_cotangent(t, kept.output[0], 3);
+    const lk_value upstream[LK_MAX_OUTPUTS] = {cotangent, LK_NO_VALUE, LK_NO_VALUE, LK_NO_VALUE};
+    lk_value grads[LK_MAX_INPUTS];
+    const lk_emitter emitter = tape_emitter(t);
+    lk_error error = LK_ERROR_INIT;
+    if (cotangent != LK_NO_VALUE &&
+        lk_op_row_of(kept.call.op)->gradient(&emitter, &view, upstream, wanted, grads, &error) == LIKENESS_OK)
+        return t->node_count - first;
+    printf("FAILED %s: %s %s\n", name, error.message, t->error.message);
+    return -1;
+}
+
+/* The inputs of a case that have a gradient. */
+static uint32_t wanted_of(const op_case *k) {
+    uint32_t wanted = 0;
+    for (int i = 0; i < LK_MAX_INPUTS && (k->flags & CASE_NO_GRADIENT) == 0; i++) {
+        if (k->input[i].values != VALUES_NONE) wanted |= lk_op_row_of(k->op)->differentiable & 1u << i;
+    }
+    return wanted;
+}
+
+/* A case on a tape with everything that its gradients append: all inputs at once, and each alone where a kernel has
+ * optional outputs. False after a failure, which it prints. The nodes that count begin with *first. */
+static bool build_with_gradient(const op_case *k, tape *t, const char *name, int32_t *first) {
+    lk_value leaves[LK_MAX_INPUTS], inputs[LK_MAX_INPUTS];
+    *first = op_case_build(k, t, false, leaves, inputs);
+    if (*first < 0) {
+        printf("FAILED %s: %s\n", name, t->error.message);
+        return false;
+    }
+    const uint32_t wanted = wanted_of(k);
+    if (wanted == 0) return true;
+    if (append_gradient(t, *first, wanted, name) < 0) return false;
+    const bool either = k->op == LK_OP_ATTENTION || k->op == LK_OP_CFG_COMBINE;
+    const uint32_t low = k->op == LK_OP_ATTENTION ? 2 : 1;
+    return !either || (append_gradient(t, *first, low, name) >= 0 && append_gradient(t, *first, 2 * low, name) >= 0);
 }
 
 static void check_case(op_device *d, const settings *s, const op_case *k, bool odd, counts *c) {
     char name[512];
     op_case_name(k, name, sizeof name);
-    if (!is_chosen(s, k->op)) return;
     tape t;
     tape_init(&t, true);
-    lk_value leaves[LK_MAX_INPUTS], inputs[LK_MAX_INPUTS];
-    const int32_t node = op_case_build(k, &t, false, leaves, inputs);
-    if (node < 0) {
-        printf("FAILED %s: %s\n", name, t.error.message);
+    int32_t first;
+    if (!build_with_gradient(k, &t, name, &first)) {
         c->failed++;
     } else {
-        run_node(d, s, &t, &t.nodes[node], odd, false, false, name, c);
-    }
-    tape_free(&t);
-}
-
-/* Appends the gradient for a subset of inputs and runs the new nodes. only: LK_OP_COUNT, or look at this op alone. */
-static void grad_subset(op_device *d, const settings *s, tape *t, int32_t node, uint32_t wanted, lk_value cotangent,
-                        lk_op only, bool odd, bool cancels, const char *name, counts *c) {
-    const tape_node kept = t->nodes[node];
-    lk_node_view view = tape_view(t, node);
-    view.attributes = &kept.call.attributes;
-    const lk_value upstream[LK_MAX_OUTPUTS] = {cotangent, LK_NO_VALUE, LK_NO_VALUE, LK_NO_VALUE};
-    lk_value grads[LK_MAX_INPUTS];
-    const lk_emitter emitter = tape_emitter(t);
-    const int32_t first = t->node_count;
-    lk_error error = LK_ERROR_INIT;
-    if (lk_op_row_of(kept.call.op)->gradient(&emitter, &view, upstream, wanted, grads, &error) != LIKENESS_OK) {
-        printf("FAILED %s: %s %s\n", name, error.message, t->error.message);
-        c->failed++;
-        return;
-    }
-    for (int32_t i = first; i < t->node_count; i++) {
-        if (only == LK_OP_COUNT || only == t->nodes[i].call.op)
-            run_node(d, s, t, &t->nodes[i], odd, cancels, only != LK_OP_COUNT, name, c);
-    }
-}
-
-static void grad_case(op_device *d, const settings *s, const op_case *k, bool odd, lk_op only, counts *c) {
-    const uint32_t differentiable = lk_op_row_of(k->op)->differentiable;
-    const bool cancels = (k->flags & CASE_CANCELS) != 0;
-    uint32_t wanted = 0;
-    for (int i = 0; i < LK_MAX_INPUTS; i++) {
-        if (k->input[i].values != VALUES_NONE) wanted |= differentiable & 1u << i;
-    }
-    if (wanted == 0 || (k->flags & CASE_NO_GRADIENT) != 0) return;
-    char name[512];
-    op_case_name(k, name, sizeof name);
-    tape t;
-    tape_init(&t, true);
-    lk_value leaves[LK_MAX_INPUTS], inputs[LK_MAX_INPUTS];
-    const int32_t node = op_case_build(k, &t, false, leaves, inputs);
-    const lk_value dy = node < 0 ? LK_NO_VALUE : op_case_cotangent(&t, t.nodes[node].output[0], 3);
-    if (dy == LK_NO_VALUE) {
-        printf("FAILED %s: %s\n", name, t.error.message);
-        c->failed++;
-    } else {
-        grad_subset(d, s, &t, node, wanted, dy, only, odd, cancels, name, c);
-        /* Kernels with two optional outputs: each alone as well. */
-        if (k->op == LK_OP_ATTENTION) {
-            grad_subset(d, s, &t, node, 2, dy, only, odd, cancels, name, c);
-            grad_subset(d, s, &t, node, 4, dy, only, odd, cancels, name, c);
-        }
-        if (k->op == LK_OP_CFG_COMBINE) {
-            grad_subset(d, s, &t, node, 1, dy, only, odd, cancels, name, c);
-            grad_subset(d, s, &t, node, 2, dy, only, odd, cancels, name, c);
+        for (int32_t i = first; i < t.node_count; i++) {
+            run_node(d, s, &t, &t.nodes[i], odd, i > first && (k->flags & CASE_CANCELS) != 0, name, c);
         }
     }
     tape_free(&t);
 }
 
 static int report(const char *what, const counts *c, double seconds) {
-    printf("%s: %d runs, %d failed, %d without a shader, largest error %.2e, %.1f s\n", what, c->runs, c->failed,
-           c->missing, c->worst, seconds);
-    for (int op = 0; op < LK_OP_COUNT; op++) {
-        if (c->no_shader[op]) printf("  no shader: %s\n", lk_op_name((lk_op)op));
-    }
-    return c->failed == 0 && c->missing == 0 && c->runs > 0 ? 0 : 1;
+    printf("%s: %d runs, %d failed, largest error %.2e, %.1f s\n", what, c->runs, c->failed, c->worst, seconds);
+    return c->failed == 0 && c->runs > 0 ? 0 : 1;
 }
 
-/* All cases of check and grad on one device; few: only those meant for a small limit of workgroups. */
-static void run_all(op_device *d, const settings *s, bool grad, bool few, counts *c) {
-    for (int i = 0; i < op_case_count(); i++) {
-        const op_case *k = op_case_at(i);
-        if (few && (k->flags & CASE_FEW_GROUPS) == 0) continue;
-        const bool odd = i % 2 == 0; /* half of the cases; both halves have every op */
-        if (grad)
-            grad_case(d, s, k, odd, LK_OP_COUNT, c);
-        else
-            check_case(d, s, k, odd, c);
-    }
-}
-
-static int check_or_grad(const settings *s, bool grad) {
+static int check(const settings *s) {
     int result = 0;
     for (int few = 0; few < 2; few++) {
         op_device d;
@@ -166,16 +147,24 @@ static int check_or_grad(const settings *s, bool grad) {
             op_device_close(&d);
             return error.status == LIKENESS_NO_DEVICE ? 77 : 1;
         }
-        if (!few) printf("device: %s, %s\n", lk_device_caps(d.device)->name, lk_device_caps(d.device)->driver_info);
+        if (!few) print_device(&d);
         counts c = {0};
         const double start = lk_time_seconds();
-        run_all(&d, s, grad, few != 0, &c);
+        for (int i = 0; i < op_case_count(); i++) {
+            const op_case *k = op_case_at(i);
+            /* Half of the cases lie at an odd offset; both halves have every op. */
+            if (!few || (k->flags & CASE_FEW_GROUPS) != 0) check_case(&d, s, k, i % 2 == 0, &c);
+        }
         op_device_close(&d);
-        char what[64];
-        snprintf(what, sizeof what, "%s%s", grad ? "grad" : "check", few ? ", 7 workgroups an axis" : "");
-        result |= report(what, &c, lk_time_seconds() - start);
-        if (!few && !grad && s->op == NULL && c.missing == 0 && c.wide == 0) {
+        result |= report(few ? "check, 7 workgroups an axis" : "check", &c, lk_time_seconds() - start);
+        if (s->op != NULL) continue;
+        if (!few && c.wide == 0) {
             printf("FAILED no case has more than 65,535 workgroups\n");
+            result = 1;
+        }
+        for (int op = 0; op < LK_OP_COUNT && few; op++) {
+            if (c.groups[op] > 7) continue;
+            printf("FAILED no case of %s has more than 7 workgroups\n", lk_op_name((lk_op)op));
             result = 1;
         }
     }
@@ -275,37 +264,102 @@ static int support(op_device *d, const settings *s) {
 
 /* ---- mutate ---- */
 
-static bool is_backward(lk_op op) {
-    const char *name = lk_op_name(op), *cut = strrchr(name, '_');
-    return cut != NULL && (strcmp(cut, "_dx") == 0 || strcmp(cut, "_dq") == 0 || strcmp(cut, "_dkv") == 0);
+/* For each op, output and mutation: whether some case ran, and whether the comparison with the truth failed. */
+typedef struct mutants {
+    bool tried[LK_OP_COUNT][LK_MAX_OUTPUTS][3], noticed[LK_OP_COUNT][LK_MAX_OUTPUTS][3];
+} mutants;
+
+static void mutate_node(op_device *d, const tape *t, const tape_node *node, mutants *m) {
+    const lk_op op = node->call.op;
+    for (int mutation = LK_MUTATION_SCALE; mutation <= LK_MUTATION_LAST_ROW; mutation++) {
+        bool open = false;
+        for (int i = 0; i < node->call.output_count; i++) {
+            open = open || (node->call.has_output[i] && !m->noticed[op][i][mutation]);
+        }
+        if (!open) continue;
+        const op_options options = {0};
+        op_outcome outcome;
+        lk_op_mutate(op, (lk_mutation)mutation);
+        op_device_run(d, t, node, &options, &outcome);
+        lk_op_mutate(op, LK_MUTATION_NONE);
+        for (int i = 0; i < node->call.output_count; i++) {
+            if (!node->call.has_output[i]) continue;
+            m->tried[op][i][mutation] = true;
+            m->noticed[op][i][mutation] = m->noticed[op][i][mutation] || (outcome.wrong >> i & 1u) != 0;
+        }
+    }
 }
 
 static int mutate(op_device *d, const settings *s) {
     static const char *const names[] = {"none", "times 1.01", "last row zeroed"};
+    static mutants m;
     int survivors = 0, tried = 0;
+    memset(&m, 0, sizeof m);
+    for (int i = 0; i < op_case_count(); i++) {
+        if ((op_case_at(i)->flags & (CASE_DEVICE_ONLY | CASE_CANCELS)) != 0) continue;
+        char name[512];
+        op_case_name(op_case_at(i), name, sizeof name);
+        tape t;
+        tape_init(&t, true);
+        int32_t first;
+        if (!build_with_gradient(op_case_at(i), &t, name, &first)) survivors++;
+        for (int32_t n = first < 0 ? t.node_count : first; n < t.node_count; n++) {
+            if (is_chosen(s, t.nodes[n].call.op)) mutate_node(d, &t, &t.nodes[n], &m);
+        }
+        tape_free(&t);
+    }
     for (int op = 0; op < LK_OP_COUNT; op++) {
-        if (!is_backward((lk_op)op) || !is_chosen(s, (lk_op)op)) continue;
-        for (int mutation = LK_MUTATION_SCALE; mutation <= LK_MUTATION_LAST_ROW; mutation++) {
-            lk_op_mutate((lk_op)op, (lk_mutation)mutation);
-            counts c = {0};
-            settings quiet = *s;
-            quiet.verbose = false;
-            for (int i = 0; i < op_case_count() && c.failed == 0; i++) {
-                if ((op_case_at(i)->flags & CASE_DEVICE_ONLY) == 0)
-                    grad_case(d, &quiet, op_case_at(i), false, (lk_op)op, &c);
-            }
-            lk_op_mutate((lk_op)op, LK_MUTATION_NONE);
-            tried++;
-            if (c.failed > 0 && c.missing == 0) continue;
+        if (!m.tried[op][0][LK_MUTATION_SCALE] && is_chosen(s, (lk_op)op)) {
+            printf("SURVIVOR %s: no case runs it\n", lk_op_name((lk_op)op));
             survivors++;
-            printf("SURVIVOR %s, %s%s\n", lk_op_name((lk_op)op), names[mutation],
-                   c.missing > 0 ? " (no shader)"
-                   : c.runs == 0 ? " (no case)"
-                                 : "");
+        }
+        for (int at = 0; at < 2 * LK_MAX_OUTPUTS; at++) {
+            const int output = at / 2, mutation = at % 2 == 0 ? LK_MUTATION_SCALE : LK_MUTATION_LAST_ROW;
+            if (!m.tried[op][output][mutation]) continue;
+            tried++;
+            if (m.noticed[op][output][mutation]) continue;
+            printf("SURVIVOR %s, output %d, %s\n", lk_op_name((lk_op)op), output, names[mutation]);
+            survivors++;
         }
     }
     printf("mutate: %d mutations, %d survivors\n", tried, survivors);
     return survivors == 0 && tried > 0 ? 0 : 1;
+}
+
+/* ---- main ---- */
+
+static int run_mode(const settings *s) {
+    if (strcmp(s->mode, "grad") == 0) return op_differences(s->op);
+    if (strcmp(s->mode, "check") == 0) return check(s);
+    op_device d;
+    lk_error error = LK_ERROR_INIT;
+    if (op_device_open(&d, s->device, 0, &error) != LIKENESS_OK) {
+        printf("skipped: %s\n", error.message);
+        op_device_close(&d);
+        return error.status == LIKENESS_NO_DEVICE ? 77 : 1;
+    }
+    print_device(&d);
+    int result = 2;
+    if (strcmp(s->mode, "perf") == 0)
+        result = perf(&d, s);
+    else if (strcmp(s->mode, "support") == 0)
+        result = support(&d, s);
+    else if (strcmp(s->mode, "mutate") == 0)
+        result = mutate(&d, s);
+    else
+        printf("unknown mode %s\n", s->mode);
+    op_device_close(&d);
+    return result;
+}
+
+/* Before the loader looks for drivers. */
+static bool use_driver(const char *variable) {
+    const char *file = getenv(variable);
+    if (file == NULL || file[0] == '\0') {
+        printf("skipped: %s is not set (tools/drivers.sh sets it where the driver is to be had)\n", variable);
+        return false;
+    }
+    return setenv("VK_DRIVER_FILES", file, 1) == 0 && setenv("VK_ICD_FILENAMES", file, 1) == 0;
 }
 
 int main(int count, char **arguments) {
@@ -319,31 +373,24 @@ int main(int count, char **arguments) {
             s.truth = true;
         else if (strcmp(arguments[i], "-v") == 0)
             s.verbose = true;
-        else if (arguments[i][0] != '-')
+        else if (strcmp(arguments[i], "--driver") == 0 && i + 1 < count) {
+            if (!use_driver(arguments[++i])) return 77;
+        } else if (arguments[i][0] != '-')
             s.mode = arguments[i];
         else {
             printf("unknown option %s\n", arguments[i]);
             return 2;
         }
     }
-    if (strcmp(s.mode, "check") == 0 || strcmp(s.mode, "grad") == 0) return check_or_grad(&s, s.mode[0] == 'g');
-    op_device d;
-    lk_error error = LK_ERROR_INIT;
-    if (op_device_open(&d, s.device, 0, &error) != LIKENESS_OK) {
-        printf("skipped: %s\n", error.message);
-        op_device_close(&d);
-        return error.status == LIKENESS_NO_DEVICE ? 77 : 1;
+    int result = run_mode(&s);
+    if (lk_device_validation_count() > 0) {
+        printf("validation: %lld messages, last: %s\n", (long long)lk_device_validation_count(),
+               lk_device_validation_last());
+        result = 1;
     }
-    printf("device: %s, %s\n", lk_device_caps(d.device)->name, lk_device_caps(d.device)->driver_info);
-    int result = 2;
-    if (strcmp(s.mode, "perf") == 0)
-        result = perf(&d, &s);
-    else if (strcmp(s.mode, "support") == 0)
-        result = support(&d, &s);
-    else if (strcmp(s.mode, "mutate") == 0)
-        result = mutate(&d, &s);
-    else
-        printf("unknown mode %s\n", s.mode);
-    op_device_close(&d);
+    if (lk_memory_live() != 0) {
+        printf("FAILED %lld host allocations leaked\n", (long long)lk_memory_live());
+        result = 1;
+    }
     return result;
 }

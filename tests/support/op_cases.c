@@ -8,10 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 
-int op_case_count(void) { return op_cases_linear.count + op_cases_pointwise.count + op_cases_movement.count; }
+int op_case_count(void) {
+    return op_cases_linear.count + op_cases_pointwise.count + op_cases_movement.count + op_cases_spread.count;
+}
 
 const op_case *op_case_at(int index) {
-    const op_case_list *const lists[] = {&op_cases_linear, &op_cases_pointwise, &op_cases_movement};
+    const op_case_list *const lists[] = {&op_cases_linear, &op_cases_pointwise, &op_cases_movement, &op_cases_spread};
     for (int i = 0; i < COUNT(lists); i++) {
         if (index < lists[i]->count) return &lists[i]->cases[index];
         index -= lists[i]->count;

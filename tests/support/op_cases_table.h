@@ -34,6 +34,6 @@ typedef struct op_case_list {
     const op_case *cases;
     int count;
 } op_case_list;
-extern const op_case_list op_cases_linear, op_cases_pointwise, op_cases_movement;
+extern const op_case_list op_cases_linear, op_cases_pointwise, op_cases_movement, op_cases_spread;
 
 #endif

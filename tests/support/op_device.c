@@ -150,6 +150,7 @@ static void compare_output(const op_device *d, const tape *t, const tape_node *n
         const double error = options->absolute ? test_difference(found, truth, count) : test_error(found, truth, count);
         if (error > outcome->error) outcome->error = error;
         if (!(error <= tolerance)) {
+            outcome->wrong |= 1u << index;
             int64_t worst = 0;
             for (int64_t i = 1; i < count; i++) {
                 const double difference = fabs(found[i] - truth[i]);
