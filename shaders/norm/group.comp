@@ -2,7 +2,8 @@
  *
  * A workgroup owns one (sample, group): mean, then squares about the mean, then the normalised values. Lanes run over the
  * group's elements, neighbouring lanes over neighbouring channels, or (lk_by_rows, for CPU drivers) each over rows of its own:
- * no divisions then, and gamma and beta are the same for all lanes. Large groups go in two dispatches: phase 1 leaves (mean, squares)
+ * no divisions then, and gamma and beta are the same for all lanes. (Loops that are tested at their end cost these drivers a
+ * round less.) Large groups go in two dispatches: phase 1 leaves (mean, squares)
  * of every chunk in `partial`, phase 2 joins all chunks of its group in order and normalises one chunk. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
@@ -52,16 +53,20 @@ void main() {
         float sum = 0.0;
         for (int i = lane; i < lines; i += step) {
             int at = origin + place(i, width, inverse_width).x;
-            for (int k = 0; k < run; ++k) sum += lk_load(push.x, at + k);
+            int k = 0;
+            do {
+                sum += lk_load(push.x, at + k);
+            } while (++k < run);
         }
         mean = lk_workgroup_sum(sum) / float(count);
         sum = 0.0;
         for (int i = lane; i < lines; i += step) {
             int at = origin + place(i, width, inverse_width).x;
-            for (int k = 0; k < run; ++k) {
+            int k = 0;
+            do {
                 float d = lk_load(push.x, at + k) - mean;
                 sum += d * d;
-            }
+            } while (++k < run);
         }
         squares = lk_workgroup_sum(sum);
         if (phase == 1) {
@@ -94,13 +99,14 @@ void main() {
     for (int i = lane; i < lines; i += step) {
         ivec2 line = place(i, width, inverse_width);
         int at = origin + line.x, first = group * width + line.y;
-        for (int k = 0; k < run; ++k) {
+        int k = 0;
+        do {
             float v = (lk_load(push.x, at + k) - mean) * rstd;
             if ((push.mode & 1) != 0) v *= lk_load(push.gamma, first + k);
             if ((push.mode & 2) != 0) v += lk_load(push.beta, first + k);
             if ((push.mode & 4) != 0) v = lk_silu(v);
             lk_store(push.y, at + k, v);
-        }
+        } while (++k < run);
     }
     int padding = push.ld - push.inner;
     if (group == push.groups - 1 && padding > 0) {

@@ -64,11 +64,12 @@ void main() {
     if (phase != 2) {
         for (int i = lane; i < lines; i += step) {
             ivec2 line = place(i, width, inverse_width);
-            for (int k = 0; k < run; ++k) {
+            int k = 0;
+            do {
                 vec2 e = element(origin + line.x + k, group * width + line.y + k);
                 sum_g += e.x;
                 sum_gh += e.x * e.y;
-            }
+            } while (++k < run);
         }
     } else {
         for (int c = lane; c < chunks; c += step) {
@@ -90,11 +91,12 @@ void main() {
     float mean_gh = sum_gh * inverse_count;
     for (int i = lane; i < lines; i += step) {
         ivec2 line = place(i, width, inverse_width);
-        for (int k = 0; k < run; ++k) {
+        int k = 0;
+        do {
             int at = origin + line.x + k;
             vec2 e = element(at, group * width + line.y + k);
             lk_store(push.y, at, rstd * (e.x - mean_g - e.y * mean_gh));
-        }
+        } while (++k < run);
     }
     int padding = push.ld - push.inner;
     if (group == push.groups - 1 && padding > 0) {
