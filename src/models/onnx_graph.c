@@ -325,12 +325,32 @@ static likeness_status read_size(lk_onnx_preprocessing *p, const lk_onnx_model *
     return LIKENESS_OK;
 }
 
+/* A key of ours that nobody knows, or that stands twice, would quietly change what the network sees. */
+static likeness_status check_keys(const lk_onnx_model *file, lk_error *error) {
+    static const char *const known[] = {"likeness.size",     "likeness.mean",      "likeness.std",
+                                        "likeness.channels", "likeness.embedding", "likeness.threshold"};
+    bool seen[sizeof known / sizeof *known] = {false};
+    for (size_t i = 0; i < file->metadata_count; i++) {
+        const char *key = file->metadata_keys[i];
+        size_t k = 0;
+        if (strncmp(key, "likeness.", 9) != 0) continue;
+        while (k < sizeof known / sizeof *known && strcmp(known[k], key) != 0)
+            k++;
+        if (k == sizeof known / sizeof *known)
+            return lk_fail(error, LIKENESS_UNSUPPORTED, "%s: metadata '%.60s' is not known", file->file, key);
+        if (seen[k]) return lk_fail(error, LIKENESS_BAD_FILE, "%s: metadata '%s' stands twice", file->file, key);
+        seen[k] = true;
+    }
+    return LIKENESS_OK;
+}
+
 static likeness_status read_preprocessing(lk_onnx_preprocessing *p, const lk_onnx_model *file, lk_error *error) {
     const char *channels = lk_onnx_metadata(file, "likeness.channels");
     const char *output = lk_onnx_metadata(file, "likeness.embedding");
     const char *threshold = lk_onnx_metadata(file, "likeness.threshold");
     if (file->input_count < 1 || file->output_count < 1)
         return lk_fail(error, LIKENESS_BAD_FILE, "%s: a network without inputs or outputs", file->file);
+    LK_TRY(check_keys(file, error));
     LK_TRY(read_size(p, file, error));
     LK_TRY(read_numbers(file, "likeness.mean", 0.5f, p->mean, error));
     LK_TRY(read_numbers(file, "likeness.std", 0.5f, p->std, error));

@@ -172,7 +172,10 @@ static void test_bad_preprocessing(void **state) {
         {"likeness.threshold", "0.5;"},
     };
     size_t size;
-    uint8_t *file = network_bytes("onnx_classic", &size), *data = malloc(size + 128);
+    uint8_t *file = network_bytes("onnx_residual", &size), *data = malloc(size + 256);
+    uint8_t *own = memmem(file, size, "likeness.", 9);
+    assert_non_null(own);
+    memcpy(own, "somebody.", 9); /* its own entry, out of the way */
     char path[] = "/tmp/likeness_onnx_XXXXXX";
     int handle = mkstemp(path);
     assert_true(handle >= 0 && data);
@@ -184,14 +187,24 @@ static void test_bad_preprocessing(void **state) {
         assert_ok(lk_file_write(path, data, add_metadata(data, size, rows[i][0], rows[i][1]), &error), &error);
         int64_t live = lk_memory_live();
         likeness_status status = lk_onnx_network_open(&network, path, "net", NULL, &error);
-        if (status != LIKENESS_BAD_FILE || !strstr(error.message, rows[i][0]) || !strstr(error.message, path))
+        if (status != LIKENESS_BAD_FILE || !strstr(error.message, rows[i][0]) || !strstr(error.message, path) ||
+            strstr(error.message, "twice"))
             fail_msg("%s = '%s': status %d, '%s'", rows[i][0], rows[i][1], (int)status, error.message);
         assert_int_equal(lk_memory_live(), live);
     }
-    /* The same way with sense is read. */
     lk_error error = LK_ERROR_INIT;
     lk_onnx_network network;
     memcpy(data, file, size);
+    size_t once = add_metadata(data, size, "likeness.std", "0.5");
+    assert_ok(lk_file_write(path, data, add_metadata(data, once, "likeness.std", "0.2"), &error), &error);
+    assert_int_equal(lk_onnx_network_open(&network, path, "net", NULL, &error), LIKENESS_BAD_FILE);
+    assert_non_null(strstr(error.message, "'likeness.std' stands twice"));
+    error = (lk_error)LK_ERROR_INIT;
+    assert_ok(lk_file_write(path, data, add_metadata(data, size, "likeness.stdev", "0.2"), &error), &error);
+    assert_int_equal(lk_onnx_network_open(&network, path, "net", NULL, &error), LIKENESS_UNSUPPORTED);
+    assert_non_null(strstr(error.message, "'likeness.stdev' is not known"));
+    /* The same way with sense is read. */
+    error = (lk_error)LK_ERROR_INIT;
     assert_ok(lk_file_write(path, data, add_metadata(data, size, "likeness.std", "0.25 0.5, 1"), &error), &error);
     assert_ok(lk_onnx_network_open(&network, path, "net", NULL, &error), &error);
     assert_true(network.preprocessing.std[0] == 0.25f && network.preprocessing.std[2] == 1);
