@@ -1,4 +1,4 @@
-/* cli/options.h - the one option table: parsing, help, and (later) man page and completion come from it. */
+/* cli/options.h - the words of the command line, parsed. The table behind it: option_table.h. */
 #ifndef LK_CLI_OPTIONS_H
 #define LK_CLI_OPTIONS_H
 
