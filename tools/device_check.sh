@@ -197,7 +197,13 @@ echo "$failed" >"$work/failed"
 
 # At most 11,500 characters, and the last line whatever came before.
 report 2>&1 | tee "$logs/report.txt" |
-    awk '{last = $0; used += length($0) + 1
-          if (used < 11500) {print; fflush(); shown = 1} else shown = 0}
-         END {if (!shown) print "... (all in report.txt)\n" last}'
+    {
+        used=0
+        while IFS= read -r line; do
+            used=$((used + ${#line} + 1))
+            [ $used -ge 11500 ] || printf '%s\n' "$line"
+            last=$line
+        done
+        [ $used -lt 11500 ] || printf '... (all in report.txt)\n%s\n' "$last"
+    }
 [ "$(cat "$work/failed" 2>/dev/null)" = 0 ]

@@ -40,6 +40,7 @@ static void doctor_row(void *user, const char *op, const char *test, int variant
     if (summary->table || strcmp(verdict, "ok") != 0)
         fprintf(summary->table ? stdout : stderr, "%-16s %-36s %2d  %9.2e  %8.1f ms  %s\n", op, test, variant, error,
                 milliseconds, verdict);
+    fflush(stdout); /* where a driver hangs or dies, the table says in which case */
 }
 
 int cli_run_doctor(likeness_context *context, bool table) {
