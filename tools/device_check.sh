@@ -52,17 +52,16 @@ else
 fi
 likeness=$bin/likeness
 [ -x "$likeness" ] || { echo "device_check.sh: $likeness is missing: build first, or name a bundle" >&2; exit 2; }
-# A driver outside the loader's usual folders (containers).
-if [ -z "${VK_DRIVER_FILES:-}" ]; then
-    for found in /usr/local/*/share/vulkan/icd.d/*.json; do
-        [ -f "$found" ] && [ -z "$(ls /usr/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json 2>/dev/null)" ] &&
-            export VK_DRIVER_FILES="$found" VK_ICD_FILENAMES="$found"
-    done
-fi
 # Nothing of the user's is read or written, and nothing is known beforehand.
 XDG_CACHE_HOME=$work/cache XDG_CONFIG_HOME=$work/config
 export XDG_CACHE_HOME XDG_CONFIG_HOME
 mkdir -p "$XDG_CACHE_HOME"
+# A driver outside the loader's usual folders (containers), where nothing but a CPU driver is found in them.
+if [ -z "${VK_DRIVER_FILES:-}" ] && ! "$likeness" devices 2>/dev/null | grep -q 'GPU$'; then
+    for found in /usr/local/*/share/vulkan/icd.d/*.json /opt/*/share/vulkan/icd.d/*.json; do
+        [ -f "$found" ] && export VK_DRIVER_FILES="$found" VK_ICD_FILENAMES="$found"
+    done
+fi
 
 passed=0 failed=0 skipped=0
 now() { date +%s%N 2>/dev/null | cut -c 1-13; }
@@ -100,8 +99,8 @@ step devices 60 "$likeness" devices
 show "$logs/devices.log" 24
 echo "== doctor"
 for run in cold warm; do
-    step doctor-$run 90 "$likeness" doctor
-    [ $run = warm ] && break
+    step doctor-$run $((seconds / 3)) "$likeness" doctor || [ $run = warm ] || break
+    [ $run = cold ] || break
     awk '/ (replaced|FAILED)$/' "$logs/doctor-cold.log" | head -n 12
     echo "largest errors, slowest cases:"
     grep -E ' ms  ' "$logs/doctor-cold.log" | awk '{print $(NF-3), $0}' | sort -g -r | head -n 3 | cut -d ' ' -f 2-
