@@ -118,7 +118,7 @@ unset LIKENESS_VALIDATION LIKENESS_VALIDATION_SHOW
 title "tests that use a device on SwiftShader"
 if [ -n "${LIKENESS_SWIFTSHADER_ICD:-}" ]; then
     export VK_DRIVER_FILES="$LIKENESS_SWIFTSHADER_ICD" VK_ICD_FILENAMES="$LIKENESS_SWIFTSHADER_ICD"
-    suite swiftshader build/release -L device
+    suite swiftshader build/release -L device -E '^op/test_ops$' # it ran here already, see tests/CMakeLists.txt
 else
     skip "SwiftShader: not to be had on this system (Debian's chromium-common has it)"
 fi
