@@ -81,6 +81,7 @@ typedef struct lk_device_options {
     uint64_t memory_limit;    /* of all blocks together, for tests; 0: none */
     uint32_t max_groups_axis; /* artificial limit, for tests; 0: the device's */
     bool pretend_unmappable;  /* treat device memory as not mappable, so that staging is used; for tests */
+    bool pretend_gpu;         /* choose kernels, workgroups and submits on a CPU driver as on a GPU; for tests */
     bool trace;               /* keep what is submitted for lk_check_trace (gpu/check.h) */
 } lk_device_options;
 

@@ -252,6 +252,7 @@ void lk_probe_device(VkPhysicalDevice physical, const lk_device_options *options
     if (fine && !caps->null_device) probe_memory(physical, options, probe); /* a card that is not there has none */
     lk_free(extensions);
 
+    if (options->pretend_gpu) caps->is_cpu = false;
     if (options->max_groups_axis && options->max_groups_axis < caps->max_groups_axis)
         caps->max_groups_axis = options->max_groups_axis;
     if (options->max_block && options->max_block < caps->max_block) caps->max_block = options->max_block;
