@@ -3,22 +3,19 @@ an independent PyTorch loop make with it.
 
     python3 tests/reference/tiny.py            (torch 2.15, diffusers 0.42.1, transformers 5.24, onnx 1.23)
 
-Pictures of 16 x 16 pixels, latents 4 x 8 x 8, two levels, a tokenizer of single bytes and a few pairs. The case holds,
-in double: unguided pictures with guidance weight 1 and 3, and three iterations of anchored guidance written from the
-paper's description, autograd doing the backward passes. Not run by any test.
+Pictures of 16 x 16 pixels, latents 4 x 8 x 8, two levels, a tokenizer of single bytes and a few pairs. Not run by any
+test.
 """
 import json, os, sys
-import numpy as np
 import torch
-import torch.nn.functional as F
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 OUT = os.path.join(HERE, '..', 'data', 'models', 'tiny')
 sys.path.insert(0, os.path.join(HERE, '..', '..', 'tools', 'train'))
+import guided  # noqa: E402
 import onnx_writer  # noqa: E402
 
 torch.manual_seed(11)
@@ -53,7 +50,6 @@ put('tokenizer/merges.txt', '#version: 0.2\n' + '\n'.join(MERGES) + '\n')
 put('tokenizer/special_tokens_map.json', {'bos_token': '<|startoftext|>', 'eos_token': '<|endoftext|>',
                                           'pad_token': '<|endoftext|>', 'unk_token': '<|endoftext|>'})
 put('tokenizer/tokenizer_config.json', {'model_max_length': 77, 'tokenizer_class': 'CLIPTokenizer'})
-tokenizer = CLIPTokenizer.from_pretrained(os.path.join(OUT, 'tokenizer'))
 
 # ---- networks
 text = CLIPTextModel(CLIPTextConfig(vocab_size=len(vocabulary), hidden_size=16, intermediate_size=32, num_hidden_layers=2,
@@ -98,85 +94,4 @@ onnx_writer.write(os.path.join(OUT, 'identity_encoder.onnx'), encoder.eval(), 12
 onnx_writer.write(os.path.join(OUT, 'judge.onnx'), judge.eval(), 8, metadata(8, **{'likeness.threshold': '0.25'}))
 
 # ---- what they make
-text, unet, vae, encoder, judge = (n.double().eval().requires_grad_(False) for n in (text, unet, vae, encoder, judge))
-scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(os.path.join(OUT, 'scheduler'))
-PROMPT, NEGATIVE, SEED, STEPS = 'red person on a hill', 'rain', 7, 3
-scheduler.set_timesteps(sigmas=np.linspace(1, 1 / STEPS, STEPS))
-times = [float(s) for s in scheduler.sigmas.double()]
-
-
-def features(t):  # in double, where diffusers uses f32
-    h = unet.config.block_out_channels[0] // 2
-    angle = t[:, None].double() * torch.exp(-np.log(10000.0) * torch.arange(h, dtype=torch.float64) / (h - unet.config.freq_shift))
-    return torch.cat([angle.cos(), angle.sin()] if unet.config.flip_sin_to_cos else [angle.sin(), angle.cos()], 1)
-
-
-unet.time_proj.forward = features
-
-
-def hidden(prompt):
-    ids = tokenizer(prompt, padding='max_length', max_length=77, truncation=True, return_tensors='pt').input_ids
-    return text(input_ids=ids).last_hidden_state
-
-
-def segment(z, k, weight):
-    t = torch.tensor([times[k] * 1000], dtype=torch.float64)
-    v = unet(z, t, encoder_hidden_states=hidden(PROMPT)).sample
-    if weight != 1:
-        u = unet(z, t, encoder_hidden_states=hidden(NEGATIVE)).sample
-        v = u + weight * (v - u)
-    return z + (times[k + 1] - times[k]) * v
-
-
-def decode(z):
-    return vae.decode(z / vae.config.scaling_factor + vae.config.shift_factor).sample / 2 + 0.5
-
-
-def normal(x):
-    return (x - torch.tensor(MEAN).double()[None, :, None, None]) / torch.tensor(STD).double()[None, :, None, None]
-
-
-def embed(network, size, x):
-    return network(normal(F.interpolate(x, size=(size, size), mode='bilinear', antialias=True, align_corners=False)))
-
-
-noise = torch.randn(1, 4, 8, 8, generator=torch.Generator('cpu').manual_seed(SEED)).double()
-pictures = {}
-for weight in (1, 3):
-    z = noise
-    for k in range(STEPS):
-        z = segment(z, k, weight)
-    pictures[f'unguided_{weight}'] = decode(z)
-
-reference = np.asarray(Image.open(os.path.join(HERE, '..', '..', 'assets', 'samples', 'micah.png')).convert('RGB'))
-side = reference.shape[0] // 16
-x = torch.tensor(reference / 255).reshape(16, side, 16, side, 3).mean((1, 3)).permute(2, 0, 1)[None]
-target = embed(encoder, 12, x)
-offset, losses, norms = [torch.zeros_like(noise) for _ in range(STEPS)], [], []
-scale = (noise.numel() / 16384) ** 0.5
-for n in range(4):
-    starts, z = [], noise
-    for k in range(STEPS):
-        z = z.detach().requires_grad_(True)
-        starts.append((z, segment(z, k, 1)))
-        z = starts[-1][1] + offset[k]
-    final = z.detach().requires_grad_(True)
-    picture = decode(final)
-    loss = 100 * (1 - F.cosine_similarity(embed(encoder, 12, picture.clamp(0, 1)), target).sum())
-    losses.append(loss.item())
-    gradient, = torch.autograd.grad(loss, final)
-    steps = [None] * STEPS
-    for k in reversed(range(STEPS)):
-        gradient, = torch.autograd.grad(starts[k][1], starts[k][0], gradient)
-        steps[k] = gradient
-    norms.append([g.norm().item() for g in steps])
-    if n < 3:
-        offset = [o - scale * g / max(1.0, g.norm().item()) for o, g in zip(offset, steps)]
-print('losses', losses, 'gradient norms', norms)
-for name, value in pictures.items():
-    print(name, value.min().item(), value.max().item(), value.std().item())
-tensors = dict(pictures, guided=picture, losses=torch.tensor(losses), norms=torch.tensor(norms),
-               judge=F.cosine_similarity(embed(judge, 8, (picture.clamp(0, 1) * 255).round() / 255), embed(judge, 8, x)),
-               times=torch.tensor(times))
-save_file({k: v.detach().float().contiguous() for k, v in tensors.items()}, os.path.join(OUT, 'case.safetensors'),
-          metadata={'prompt': PROMPT, 'negative': NEGATIVE, 'seed': str(SEED)})
+guided.make_case(OUT, os.path.join(OUT, 'case.safetensors'), 'red person on a hill', 'rain')
