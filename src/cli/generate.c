@@ -82,7 +82,7 @@ int cli_generate(const cli_options *options) {
         }
         likeness_text_free(settings);
         likeness_image_free(&image);
-        params.seed++;
+        params.seed = (int64_t)((uint64_t)params.seed + 1); /* wraps: any seed may come from a picture */
     }
     if (status == LIKENESS_OK && options->report) status = cli_report_write(&report, options->report);
     code = status == LIKENESS_OK ? 0 : cli_failed(context, status);

@@ -2,9 +2,11 @@
 #include "cli/commands.h"
 
 #include "base/error.h"
+#include "base/text.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 static void print_device(void *user, int index, const char *summary, const char *description, bool chosen) {
     bool *any = user;
@@ -45,6 +47,19 @@ int cli_doctor(const cli_options *options) {
     return code;
 }
 
+/* The text comes from whoever made the picture: what would steer a terminal shows as '?'. */
+static void print_foreign(const char *text) {
+    size_t left = strlen(text), used;
+    for (; left > 0; text += used, left -= used) {
+        int32_t c = lk_utf8_decode((const uint8_t *)text, left, &used);
+        if (c >= 160 || (c >= 32 && c < 127) || c == '\n' || c == '\t')
+            fwrite(text, 1, used, stdout);
+        else
+            putchar('?');
+    }
+    putchar('\n');
+}
+
 int cli_inspect(const cli_options *options) {
     char *settings = NULL;
     bool synthetic;
@@ -61,7 +76,7 @@ int cli_inspect(const cli_options *options) {
     }
     printf("%s: %d x %d pixels\n", options->positional[0], width, height);
     printf("synthetic mark: %s\n", synthetic ? "yes (trainedAlgorithmicMedia)" : "no");
-    printf("%s\n", settings && settings[0] ? settings : "no settings inside");
+    print_foreign(settings && settings[0] ? settings : "no settings inside");
     likeness_text_free(settings);
     likeness_close(context);
     return 0;

@@ -162,7 +162,7 @@ static bool set_option(cli_options *o, const cli_option_row *row, const char *ar
         break;
     }
     int64_t least = 1, most = 1000;
-    if (row->id == 's') least = -1, most = INT64_MAX;
+    if (row->id == 's') least = -1, most = INT64_MAX - 1000; /* a batch counts on from it */
     if (row->id == 'W' || row->id == 'H') most = 16384;
     if (row->id == OPT_ITERATIONS) least = 0, most = 100000;
     if (!parse_int(argument, least, most, row->name, &whole)) return false;

@@ -181,7 +181,8 @@ int main(void) {
     }
     const char *chosen = getenv("LIKENESS_TEST_MODEL");
     bool shipped = lk_file_exists(CAMEO "/unet/diffusion_pytorch_model.safetensors");
-    model_folder = chosen ? chosen : shipped ? CAMEO : TINY;
+    bool slow = strstr(likeness_device_name(keeper), "SwiftShader") != NULL; /* minutes instead of seconds */
+    model_folder = chosen ? chosen : shipped && !slow ? CAMEO : TINY;
     printf("model: %s\n", model_folder);
     if (!chosen && !shipped) printf("skipped with Cameo, done with the tiny model: no weights in assets/cameo\n");
     snprintf(picture_path, sizeof picture_path, "/tmp/likeness-faults-%ld.png", (long)getpid());

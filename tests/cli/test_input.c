@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "io/image.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -118,6 +119,7 @@ static void nonsense(void **state) {
         {"", "generate -m '%F/model' -p x --cfg-scale inf -o '%F/x.png'", 2, {"--cfg-scale"}},
         {"", "generate -m '%F/model' -p x --cfg-scale -1 -o '%F/x.png'", 2, {"--cfg-scale"}},
         {"", "generate -m '%F/model' -p x -s 1.5 -o '%F/x.png'", 2, {"--seed"}},
+        {"", "generate -m '%F/model' -p x -s 9223372036854775807 -b 2 -o '%F/x.png'", 2, {"--seed"}},
         {"", "generate -m '%F/model' -p x -b 0 -o '%F/x.png'", 2, {"--batch-count"}},
         {"", "generate -m '%F/model' -p x --max-block 0 -o '%F/x.png'", 2, {"--max-block"}},
         {"", "generate -m '%F/model' -p x --device 99 -o '%F/x.png'", 4, {"device 99", "likeness devices"}},
@@ -187,6 +189,25 @@ static void bad_pictures(void **state) {
     lk_free(png);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         refused("", rows[i].arguments, rows[i].code, rows[i].words, 3);
+}
+
+/* A picture may hold any text: a terminal must not obey it. */
+static void foreign_text(void **state) {
+    (void)state;
+    const char *const words[] = {"a ?]0;title? ?[31m ?", "Seed: 3"};
+    lk_image image;
+    lk_image_texts texts = {0};
+    lk_error error = LK_ERROR_INIT;
+    lk_image_create(&image, 3, 2, &error);
+    lk_image_texts_add(&texts, "parameters", "a \x1b]0;title\x07 \xc2\x9b[31m \x7f\nSteps: 4, Sampler: Euler, Seed: 3",
+                       &error);
+    lk_image_write_png(&image, &texts, inside("foreign.png"), &error);
+    if (error.status != LIKENESS_OK) fail_msg("%s", error.message);
+    lk_image_texts_free(&texts);
+    lk_image_free(&image);
+    expect("foreign text", run("", "inspect '%F/foreign.png'"), 0, words, 2);
+    assert_null(strchr(output, 0x1b));
+    assert_null(strchr(output, 0x07));
 }
 
 /* ---- models ---- */
@@ -361,8 +382,9 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(nonsense),     cmocka_unit_test(bad_pictures),
-                                       cmocka_unit_test(bad_models),   cmocka_unit_test(bad_outputs),
-                                       cmocka_unit_test(odd_pictures), cmocka_unit_test(odd_prompts)};
+                                       cmocka_unit_test(foreign_text), cmocka_unit_test(bad_models),
+                                       cmocka_unit_test(bad_outputs),  cmocka_unit_test(odd_pictures),
+                                       cmocka_unit_test(odd_prompts)};
     if (setup(NULL) != 0) return 1;
     if (run("", "devices") != 0) {
         teardown(NULL);
