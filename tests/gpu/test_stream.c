@@ -151,7 +151,7 @@ static void every_missing_barrier_is_reported(void **state) {
         assert_ok(lk_check_trace(device, &result, &error), &error);
         if (omit == 0) {
             assert_int_equal(result.conflicts, 0);
-            assert_int_equal(result.commands, 16);
+            assert_true(result.commands >= 16); /* and copies, where memory is not mapped */
         } else {
             if (result.conflicts == 0) fail_msg("barrier %u of %u left out and not reported", omit, barriers);
             assert_true(result.first[0] != 0);
