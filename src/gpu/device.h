@@ -147,7 +147,8 @@ bool lk_device_validation_active(const lk_device *device);
 typedef enum lk_gpu_fault {
     LK_FAULT_OUT_OF_DEVICE_MEMORY,
     LK_FAULT_OUT_OF_HOST_MEMORY,
-    LK_FAULT_DEVICE_LOST
+    LK_FAULT_DEVICE_LOST,
+    LK_FAULT_REFUSED /* the driver does not want to, as with a shader that it cannot compile */
 } lk_gpu_fault;
 
 /* After n more successful Vulkan calls every further one fails, until switched off by n < 0 (the default). Only calls

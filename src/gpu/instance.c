@@ -29,6 +29,7 @@ void lk_gpu_fail_after(int64_t n, lk_gpu_fault fault) {
     fail_one = false;
     fail_with = fault == LK_FAULT_DEVICE_LOST          ? VK_ERROR_DEVICE_LOST
                 : fault == LK_FAULT_OUT_OF_HOST_MEMORY ? VK_ERROR_OUT_OF_HOST_MEMORY
+                : fault == LK_FAULT_REFUSED            ? VK_ERROR_INITIALIZATION_FAILED
                                                        : VK_ERROR_OUT_OF_DEVICE_MEMORY;
 }
 

@@ -174,6 +174,27 @@ static void spoiled_kernels_are_replaced(void **state) {
     replaces(LK_OP_MATMUL_DX, LK_MUTATION_LAST_ROW);
 }
 
+/* A driver that refuses instead of computing wrongly: the next variant as well. */
+static void refused_kernels_are_replaced(void **state) {
+    (void)state;
+    if (lk_device_caps(context->device)->subgroup_size < 8) skip(); /* the first case has one kernel only */
+    for (int64_t n = 2; n < 20; n += 6) {
+        lk_gpu_fail_once(n, LK_FAULT_REFUSED);
+        seen s;
+        likeness_status status = run(&s);
+        lk_gpu_fail_after(-1, LK_FAULT_REFUSED);
+        if (status != LIKENESS_OK) fail_msg("call %d: %s", (int)n, likeness_message(context));
+        assert_true(s.replaced >= 1);
+        assert_int_equal(context->variants[LK_OP_MATMUL], 2);
+    }
+    lk_gpu_fail_once(8, LK_FAULT_OUT_OF_DEVICE_MEMORY); /* no kernel's fault */
+    seen s;
+    likeness_status status = run(&s);
+    lk_gpu_fail_after(-1, LK_FAULT_REFUSED);
+    assert_int_equal(status, LIKENESS_OUT_OF_MEMORY);
+    assert_true(likeness_doctor_needed(context));
+}
+
 /* A replacement is remembered for an op; a call that has fewer variants (a grouped convolution) takes its last one. */
 static void calls_with_fewer_variants(void **state) {
     (void)state;
@@ -330,6 +351,7 @@ int main(void) {
         cmocka_unit_test(no_kernel_of_the_device_is_left_out),
         cmocka_unit_test(a_model_takes_no_other_kernel),
         cmocka_unit_test(spoiled_kernels_are_replaced),
+        cmocka_unit_test(refused_kernels_are_replaced),
         cmocka_unit_test(calls_with_fewer_variants),
         cmocka_unit_test(wrong_in_every_variant),
         cmocka_unit_test(damaged_memory_is_ignored),
