@@ -36,11 +36,12 @@ typedef struct likeness_model likeness_model;
  * --------------------------------------------------------------------------------------------- */
 
 typedef struct likeness_options {
-    const char *device; /* index ("0") or part of a name; NULL: the best device, else the LIKENESS_DEVICE variable */
-    const char *cache;  /* folder of the pipeline cache and doctor's memory; NULL: the user's cache folder */
-    bool precise;       /* f32 weights and scalar kernels everywhere */
-    uint64_t max_block; /* largest device allocation in bytes; 0: what the device allows, 1 GiB at most */
-    bool no_device;     /* no device at all: a context that only reads and writes pictures */
+    const char *device;  /* index ("0") or part of a name; NULL: the best device, else the LIKENESS_DEVICE variable */
+    const char *cache;   /* folder of the pipeline cache and doctor's memory; NULL: the user's cache folder */
+    bool precise;        /* f32 weights and scalar kernels everywhere */
+    uint64_t max_block;  /* largest device allocation in bytes; 0: what the device allows, 1 GiB at most */
+    uint64_t max_memory; /* device memory of this context in bytes; 0: what there is */
+    bool no_device;      /* no device at all: a context that only reads and writes pictures */
     int32_t max_groups_axis;                   /* artificial limit of workgroups an axis (tests); 0: the device's */
     void (*log)(void *user, const char *line); /* verbose lines; NULL: none */
     void *log_user;

@@ -43,6 +43,7 @@ static lk_device_options device_options(const likeness_options *options) {
                                             : NULL,
         .cache_folder = options->cache,
         .max_block = options->max_block,
+        .memory_limit = options->max_memory,
         .max_groups_axis = options->max_groups_axis > 0 ? (uint32_t)options->max_groups_axis : 0,
     };
 }

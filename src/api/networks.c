@@ -37,7 +37,8 @@ uint64_t lk_network_bytes(const lk_network *net, int count) {
 
 uint64_t lk_memory_left(const likeness_context *context) {
     const lk_caps *caps = lk_device_caps(context->device);
-    uint64_t all = caps->budget_bytes ? caps->budget_bytes : caps->heap_bytes;
+    uint64_t all = caps->budget_bytes ? caps->budget_bytes : caps->heap_bytes, limit = context->options.max_memory;
+    if (limit > 0 && (all == 0 || limit < all)) all = limit;
     uint64_t taken = lk_device_memory_now(context->device);
     if (all == 0) return UINT64_MAX;
     return taken < all ? all - taken : 0;

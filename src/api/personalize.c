@@ -193,6 +193,7 @@ static likeness_status place_segments(guide *g, lk_error *error) {
     return LIKENESS_OK;
 }
 
+/* Everything but the segments, the judge that is asked at the end too. */
 static likeness_status place_loss(guide *g, lk_error *error) {
     likeness_model *model = g->model;
     const lk_run *run = g->run;
@@ -206,7 +207,10 @@ static likeness_status place_loss(guide *g, lk_error *error) {
     if (status == LIKENESS_OK)
         status = lk_instance_write(g->picture->net.instance[0], g->picture->cotangent, &cotangent, error);
     lk_free(reference);
-    return status;
+    if (status != LIKENESS_OK || !model->judge.present) return status;
+    LK_TRY(
+        lk_embed_network_build(&model->judge.embed, &model->judge.network, model->files.size, model->context, error));
+    return lk_network_instances(&model->judge.embed.net, model->context, 1, error);
 }
 
 static likeness_status make_room(likeness_personalize_result *r, int segments, int iterations, lk_error *error) {
@@ -287,8 +291,8 @@ static likeness_status personalize(guide *g, lk_run *run, lk_error *error) {
     likeness_status status =
         memory && g->latent ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for a latent");
     if (status == LIKENESS_OK) status = lk_run_text(run, g->model, &p->base, error);
-    if (status == LIKENESS_OK) status = place_segments(g, error);
     if (status == LIKENESS_OK) status = place_loss(g, error);
+    if (status == LIKENESS_OK) status = place_segments(g, error); /* last: it takes what memory is left */
     if (status == LIKENESS_OK) {
         latents z = {memory, memory + run->dimension, memory + 2 * run->dimension, memory + 3 * run->dimension};
         status = iterate(g, iterations, &z, error);

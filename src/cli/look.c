@@ -37,6 +37,7 @@ int cli_doctor(const cli_options *options) {
     likeness_options open = {.device = options->device,
                              .precise = options->precise,
                              .max_block = options->max_block,
+                             .max_memory = options->max_memory,
                              .max_groups_axis = options->max_groups_axis};
     likeness_context *context;
     likeness_status status = likeness_open(&open, &context);

@@ -28,6 +28,7 @@ enum {
     OPT_RECOMPUTE,
     OPT_NO_SHEET,
     OPT_MAX_BLOCK,
+    OPT_MAX_VRAM,
     OPT_MAX_GROUPS
 };
 
@@ -43,7 +44,7 @@ typedef struct cli_command_row {
     const char *positional, *help, *example;
 } cli_command_row;
 
-enum { CLI_OPTION_COUNT = 33, CLI_COMMAND_COUNT = 6 };
+enum { CLI_OPTION_COUNT = 34, CLI_COMMAND_COUNT = 6 };
 
 extern const cli_option_row cli_option_table[CLI_OPTION_COUNT];
 extern const cli_command_row cli_command_table[CLI_COMMAND_COUNT];

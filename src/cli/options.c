@@ -58,7 +58,7 @@ static bool parse_number(const char *text, double least, double most, const char
     return false;
 }
 
-static bool parse_size(const char *text, uint64_t *bytes) {
+static bool parse_size(const char *text, const char *name, uint64_t *bytes) {
     char digits[32];
     size_t n = strspn(text, "0123456789");
     int shift = text[n] == 'K' ? 10 : text[n] == 'M' ? 20 : text[n] == 'G' ? 30 : 0;
@@ -71,7 +71,7 @@ static bool parse_size(const char *text, uint64_t *bytes) {
             return true;
         }
     }
-    fprintf(stderr, "likeness: --max-block takes a size such as 64M or 1G, not \"%s\"\n", text);
+    fprintf(stderr, "likeness: --%s takes a size such as 64M or 1G, not \"%s\"\n", name, text);
     return false;
 }
 
@@ -135,7 +135,9 @@ static bool set_option(cli_options *o, const cli_option_row *row, const char *ar
         o->precise = true;
         return true;
     case OPT_MAX_BLOCK:
-        return parse_size(argument, &o->max_block);
+        return parse_size(argument, row->name, &o->max_block);
+    case OPT_MAX_VRAM:
+        return parse_size(argument, row->name, &o->max_memory);
     case OPT_METHOD:
         return parse_method(argument, &o->method);
     case OPT_CFG:

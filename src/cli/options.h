@@ -24,7 +24,7 @@ typedef struct cli_options {
     double cfg_scale, id_scale, step_factor, until;
     likeness_method method;
     bool rank, precise, verbose, recompute, no_sheet;
-    uint64_t max_block;
+    uint64_t max_block, max_memory;
     const char *positional[2];
     int positional_count;
 } cli_options;

@@ -72,6 +72,7 @@ int cli_open(const cli_options *options, bool want_model, likeness_context **con
     likeness_options open = {.device = options->device,
                              .precise = options->precise,
                              .max_block = options->max_block,
+                             .max_memory = options->max_memory,
                              .max_groups_axis = options->max_groups_axis,
                              .log = options->verbose ? print_line : NULL,
                              .warn = print_warning};

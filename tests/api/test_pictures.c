@@ -391,6 +391,41 @@ static void nonsense_is_refused(void **state) {
     refused(&p, LIKENESS_USAGE, "64 megapixels");
 }
 
+/* With memory for one copy of the flow network only, activations are computed again; with less the call is refused. */
+static void little_memory(void **state) {
+    (void)state;
+    need_model();
+    likeness_personalize_params params = guided(3);
+    params.base.steps = 8;
+    likeness_personalize_result r, wanted;
+    ok(likeness_personalize(model, &params, &wanted));
+    uint64_t now, all, sparing = 0;
+    for (int round = 0; round < 3; round++) {
+        likeness_options options = {.cache = "", .max_memory = round == 1 ? sparing + (64 << 10) : 0};
+        if (round == 2) options.max_memory = sparing / 2;
+        likeness_context *c;
+        likeness_model *m;
+        if (likeness_open(&options, &c) != LIKENESS_OK) fail_msg("%s", likeness_message(c));
+        if (likeness_load(c, TINY, &m) != LIKENESS_OK) fail_msg("%s", likeness_message(c));
+        params.recompute = round == 0;
+        likeness_status status = likeness_personalize(m, &params, &r);
+        if (round < 2) {
+            if (status != LIKENESS_OK) fail_msg("%s", likeness_message(c));
+            assert_true(same_bytes(&wanted.guided, &r.guided));
+            likeness_memory(c, &now, &all);
+            if (round == 0) sparing = all;
+            if (round == 1) assert_true(all <= sparing + (64 << 10));
+        } else {
+            assert_int_equal(status, LIKENESS_OUT_OF_MEMORY);
+            if (!strstr(likeness_message(c), "MiB")) fail_msg("%s", likeness_message(c));
+        }
+        likeness_personalize_result_free(&r);
+        likeness_unload(m);
+        likeness_close(c);
+    }
+    likeness_personalize_result_free(&wanted);
+}
+
 /* A value larger than a block is refused by the plan, with its node's name. */
 static void too_large_for_a_block(void **state) {
     (void)state;
@@ -519,6 +554,7 @@ int main(void) {
         cmocka_unit_test(compares),
         cmocka_unit_test(another_discriminator),
         cmocka_unit_test(nonsense_is_refused),
+        cmocka_unit_test(little_memory),
         cmocka_unit_test(too_large_for_a_block),
         cmocka_unit_test(numbers_that_are_none),
         cmocka_unit_test(a_device_that_goes_away),
