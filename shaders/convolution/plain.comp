@@ -107,8 +107,8 @@ void main() {
             float value = sum[r];
 #ifndef DX
             if ((push.flags & 1) != 0) value += lk_load(push.bias, owner[r] * push.bias_stride + channel);
-            if ((push.flags & 2) != 0) value += lk_load(push.residual, pixel[r] * push.result_ld + channel);
 #endif
+            if ((push.flags & 2) != 0) value += lk_load(push.residual, pixel[r] * push.result_ld + channel);
             lk_store(push.result, pixel[r] * push.result_ld + column, exists ? value : 0.0);
         }
     }

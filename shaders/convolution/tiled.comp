@@ -147,8 +147,8 @@ void main() {
             float value = sum[r][c];
 #ifndef DX
             if ((push.flags & 1) != 0) value += lk_load(push.bias, owner * push.bias_stride + column);
-            if ((push.flags & 2) != 0) value += lk_load(push.residual, pixel * push.result_ld + column);
 #endif
+            if ((push.flags & 2) != 0) value += lk_load(push.residual, pixel * push.result_ld + column);
             lk_store(push.result, pixel * push.result_ld + column, column < push.result_channels ? value : 0.0);
         }
     }

@@ -1,9 +1,8 @@
 /* shaders/norm/group_dx.comp - GROUP_NORM_DX and LAYER_NORM_DX.
  *
- * With h = (x - mean) rstd and g = dy * silu'(gamma h + beta) * gamma:   dx = rstd (g - mean(g) - h mean(g h)).
+ * With h = (x - mean) rstd and g = dy * silu'(gamma h + beta) * gamma:   dx = rstd (g - mean(g) - h mean(g h)) + addend.
  * Work is cut and dealt to lanes as in group.comp; `partial` holds the sums of g and g h of every chunk. */
 #version 460
-#extension GL_GOOGLE_include_directive : require
 #extension GL_GOOGLE_include_directive : require
 #include "common/memory.glsl"
 #include "common/grid.glsl"
@@ -95,7 +94,9 @@ void main() {
         do {
             int at = origin + line.x + k;
             vec2 e = element(at, group * width + line.y + k);
-            lk_store(push.y, at, rstd * (e.x - mean_g - e.y * mean_gh));
+            float dx = rstd * (e.x - mean_g - e.y * mean_gh);
+        if ((push.mode & 8) != 0) dx += lk_load(push.addend, at);
+        lk_store(push.y, at, dx);
         } while (++k < run);
     }
     int padding = push.ld - push.inner;

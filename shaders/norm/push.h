@@ -10,13 +10,14 @@ LK_PUSH(norm) {
     LK_ADDRESS_F32 dy; /* derivative only */
     LK_ADDRESS_F32 y;  /* y or dx */
     LK_ADDRESS_F32 stats;
+    LK_ADDRESS_F32 addend; /* derivative only, bit 3 */
     LK_ADDRESS_F32 partial; /* one pair a chunk: (mean, squares) or the two sums of backward */
     LK_INT samples, groups;
     LK_INT rows;  /* of one sample */
     LK_INT width; /* channels of a group */
     LK_INT ld, inner;
     LK_INT chunks, chunk_rows; /* a group is cut into `chunks` parts of chunk_rows rows */
-    LK_INT mode;               /* bit 0 gamma, bit 1 beta, bit 2 silu, bits 4-5 phase: 0 all in one, 1 partial, 2 apply */
+    LK_INT mode;               /* bit 0 gamma, bit 1 beta, bit 2 silu, bit 3 addend, bits 4-5 phase: 0 all in one, 1 partial, 2 apply */
     LK_FLOAT epsilon;
 } LK_PUSH_END
 #endif

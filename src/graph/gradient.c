@@ -2,7 +2,8 @@
  *
  * Nodes are visited from the last to the first. A node is entered only if its output has a cotangent and one of its
  * inputs leads to a wanted value; its builder is asked for exactly those inputs. Contributions to one value are added
- * in the order in which they arise, which depends on the graph alone. */
+ * in the order in which they arise, which depends on the graph alone: inside the contribution's own node where its op
+ * can (lk_op_addend), else by a node. */
 #include "graph/internal.h"
 
 #include "base/memory.h"
@@ -24,9 +25,38 @@ static lk_value emit_node(void *user, lk_op op, const lk_attributes *attributes,
 
 static const lk_tensor *describe_value(void *user, lk_value value) { return lk_graph_tensor(user, value); }
 
-static void accumulate(reverse *r, lk_value value, lk_value contribution) {
+static bool reads(const lk_node *node, lk_value value) {
+    for (int i = 0; i < LK_MAX_INPUTS; i++)
+        if (node->input[i] == value) return true;
+    return false;
+}
+
+/* Hands `sum` to the node behind a contribution that this visit has made and nothing reads yet. */
+static bool add_inside(lk_graph *graph, lk_value sum, lk_value contribution, int32_t first_node) {
+    const lk_value_info *info = &graph->values[contribution], *addend = &graph->values[sum];
+    if (info->kind != LK_VALUE_NODE || info->source < first_node || info->slot != 0) return false;
+    if (addend->kind == LK_VALUE_NODE && addend->source >= info->source) return false;
+    lk_node *node = &graph->nodes[info->source];
+    int slot = lk_op_addend(node->call.op);
+    if (slot < 0 || node->call.has_input[slot] || addend->tensor.dtype != LK_F32 ||
+        !lk_shape_equal(&addend->tensor.shape, &info->tensor.shape))
+        return false;
+    for (int32_t n = info->source + 1; n < graph->node_count; n++)
+        if (reads(&graph->nodes[n], contribution)) return false;
+    node->input[slot] = sum;
+    node->call.has_input[slot] = true;
+    node->call.input[slot] = addend->tensor;
+    if (node->call.input_count <= slot) node->call.input_count = slot + 1;
+    return true;
+}
+
+/* `own`: nothing but this value gets the contribution. */
+static void accumulate(reverse *r, lk_value value, lk_value contribution, bool own, int32_t first_node) {
     lk_value *sum = &r->cotangents[value];
-    *sum = *sum == LK_NO_VALUE ? contribution : lk_add(r->graph, *sum, contribution);
+    if (*sum == LK_NO_VALUE || (own && add_inside(r->graph, *sum, contribution, first_node)))
+        *sum = contribution;
+    else
+        *sum = lk_add(r->graph, *sum, contribution);
 }
 
 /* Through every f32 input, differentiable or not: a derivative that does not exist is refused, not taken as zero. */
@@ -66,6 +96,7 @@ static void visit(reverse *r, int32_t index) {
         if (inputs[i] != LK_NO_VALUE && node->call.input[i].dtype != LK_I32 && r->leads[inputs[i]]) wanted |= 1u << i;
     }
     if (!any_upstream || wanted == 0) return;
+    int32_t first_node = graph->node_count;
     view.op = node->call.op;
     view.attributes = &attributes;
     view.input_count = node->call.input_count;
@@ -81,8 +112,13 @@ static void visit(reverse *r, int32_t index) {
     else
         status = row->gradient(&emitter, &view, upstream, wanted, grads, &error);
     if (status != LIKENESS_OK) lk_graph_fail(graph, status, "%s", error.message);
-    for (int i = 0; i < LK_MAX_INPUTS && graph->error.status == LIKENESS_OK; i++)
-        if ((wanted >> i & 1u) && grads[i] != LK_NO_VALUE) accumulate(r, inputs[i], grads[i]);
+    for (int i = 0; i < LK_MAX_INPUTS && graph->error.status == LIKENESS_OK; i++) {
+        if (!(wanted >> i & 1u) || grads[i] == LK_NO_VALUE) continue;
+        int users = 0;
+        for (int k = 0; k < LK_MAX_INPUTS; k++)
+            users += (wanted >> k & 1u) && grads[k] == grads[i];
+        accumulate(r, inputs[i], grads[i], users == 1, first_node);
+    }
 }
 
 /* Outputs and cotangents fit each other, and every wanted value exists. */
@@ -135,7 +171,7 @@ int lk_graph_gradient(lk_graph *graph, const lk_value *outputs, const lk_value *
         r.cotangents[i] = LK_NO_VALUE;
     mark_leads(&r, wrt, wrt_count);
     for (int i = 0; i < output_count; i++)
-        accumulate(&r, outputs[i], cotangents[i]);
+        accumulate(&r, outputs[i], cotangents[i], false, last_node + 1);
     for (int32_t n = last_node; n >= 0 && graph->error.status == LIKENESS_OK; n--)
         visit(&r, n);
     graph->scope = scope;

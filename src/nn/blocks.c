@@ -78,8 +78,9 @@ lk_value lk_nn_transformer(lk_nn *nn, lk_value x, lk_value context, lk_value key
                            const lk_transformer_options *o) {
     const lk_hooks *hooks = nn->hooks;
     lk_shape shape = lk_graph_shape(nn->graph, x);
-    lk_value skip = lk_to_tokens(nn->graph, x);
+    /* The norm first: then its gradient comes last and adds to what came through the skip. */
     lk_value h = lk_nn_group_norm(nn, "norm", x, o->channels, o->groups, 1e-6f, false);
+    lk_value skip = lk_to_tokens(nn->graph, x);
     h = projection(nn, "proj_in", lk_to_tokens(nn->graph, h), o, LK_NO_VALUE);
     for (int i = 0; i < o->layers; i++) {
         lk_nn_push(nn, "transformer_blocks.%d", i);
@@ -102,8 +103,8 @@ static const char *either(lk_nn *nn, const char *weight, const char *name, const
 
 lk_value lk_nn_pixel_attention(lk_nn *nn, lk_value x, int channels, int groups, float epsilon) {
     lk_shape shape = lk_graph_shape(nn->graph, x);
-    lk_value skip = lk_to_tokens(nn->graph, x);
     lk_value h = lk_to_tokens(nn->graph, lk_nn_group_norm(nn, "group_norm", x, channels, groups, epsilon, false));
+    lk_value skip = lk_to_tokens(nn->graph, x);
     const char *names[4] = {either(nn, "to_q.weight", "to_q", "query.weight", "query"),
                             either(nn, "to_k.weight", "to_k", "key.weight", "key"),
                             either(nn, "to_v.weight", "to_v", "value.weight", "value"),

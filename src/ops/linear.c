@@ -87,6 +87,9 @@ static const lk_flat_tile *lk_flat_choose(int64_t rows, int32_t columns, int32_t
 
 static int32_t lk_pair16(const int32_t pair[2]) { return pair[0] | pair[1] * 65536; }
 
+/* What is added to the result: a residual forward, the sum so far in a gradient. */
+static int residual_slot(const lk_linear *linear) { return linear->gradient ? lk_op_addend(LK_OP_MATMUL_DX) : 3; }
+
 static likeness_status lk_linear_push(const lk_linear *linear, const lk_dispatch *dispatch,
                                       struct lk_push_convolution *push, lk_error *error) {
     const lk_op_call *call = dispatch->call;
@@ -132,8 +135,9 @@ static likeness_status lk_linear_push(const lk_linear *linear, const lk_dispatch
         push->bias_stride = call->input[2].shape.rank == 2 ? lk_shape_ld(&call->input[2].shape) : 0;
         push->flags |= 1;
     }
-    if (!linear->gradient && call->has_input[3]) {
-        push->residual = lk_ref_address(dispatch->input[3].ref);
+    int residual = residual_slot(linear);
+    if (call->has_input[residual]) {
+        push->residual = lk_ref_address(dispatch->input[residual].ref);
         push->flags |= 2;
     }
     return LIKENESS_OK;
@@ -200,7 +204,7 @@ likeness_status lk_linear_dispatch(const lk_linear *linear, const lk_dispatch *d
     lk_command_reads(&command, dispatch->input[0].ref);
     lk_command_reads(&command, dispatch->input[1].ref);
     if ((push.flags & 1) != 0) lk_command_reads(&command, dispatch->input[2].ref);
-    if ((push.flags & 2) != 0) lk_command_reads(&command, dispatch->input[3].ref);
+    if ((push.flags & 2) != 0) lk_command_reads(&command, dispatch->input[residual_slot(linear)].ref);
     lk_command_writes(&command, dispatch->output[0].ref);
     command.label = dispatch->label;
     lk_cost cost = lk_op_row_of(dispatch->call->op)->cost(dispatch->call);

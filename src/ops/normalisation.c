@@ -72,6 +72,7 @@ likeness_status lk_dispatch_norm(const lk_dispatch *d, lk_error *error) {
         .gamma = call->has_input[1] ? lk_operand_address(&d->input[1]) : 0,
         .beta = call->has_input[2] ? lk_operand_address(&d->input[2]) : 0,
         .dy = derivative ? lk_operand_address(&d->input[4]) : 0,
+        .addend = call->has_input[5] ? lk_operand_address(&d->input[5]) : 0,
         .y = lk_operand_address(&d->output[0]),
         .stats = derivative ? lk_operand_address(&d->input[3]) : lk_operand_address(&d->output[1]),
         .partial = lk_ref_address(d->scratch),
@@ -86,11 +87,11 @@ likeness_status lk_dispatch_norm(const lk_dispatch *d, lk_error *error) {
         .epsilon = call->attributes.norm.epsilon,
     };
     int32_t flags = (call->has_input[1] ? 1 : 0) | (call->has_input[2] ? 2 : 0) |
-                    (group_norm && call->attributes.norm.silu ? 4 : 0);
+                    (group_norm && call->attributes.norm.silu ? 4 : 0) | (call->has_input[5] ? 8 : 0);
     lk_shader shader = derivative ? (tree ? LK_SHADER_GROUP_NORM_DX_TREE : LK_SHADER_GROUP_NORM_DX)
                                   : (tree ? LK_SHADER_GROUP_NORM_TREE : LK_SHADER_GROUP_NORM);
     uint64_t owners = (uint64_t)g.samples * (uint64_t)g.groups;
-    uint32_t inputs = derivative ? 0x1f : 0x7;
+    uint32_t inputs = derivative ? 0x3f : 0x7;
     if (!two) {
         push.mode = flags;
         lk_command command = lk_light_command(d, shader, inputs, 0);
@@ -102,7 +103,7 @@ likeness_status lk_dispatch_norm(const lk_dispatch *d, lk_error *error) {
     lk_buffer_ref partial = lk_ref_slice(d->scratch, 0, lk_scratch_norm(call, d->device));
     lk_team team = lk_team_of(d->device, (int64_t)g.chunk_rows * g.width, tree);
     push.mode = flags | 1 << 4;
-    lk_command command = lk_light_command(d, shader, derivative ? inputs : 1, -1);
+    lk_command command = lk_light_command(d, shader, derivative ? 0x1f : 1, -1);
     lk_command_spec(&command, 2, by_rows(d->device, &g));
     lk_command_writes(&command, partial);
     LK_TRY(lk_light_team(d, &command, &push, sizeof push, team, owners * (uint64_t)g.chunks, error));

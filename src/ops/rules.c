@@ -65,6 +65,12 @@ bool lk_shape_broadcast(const lk_shape *a, const lk_shape *b, lk_shape *result) 
     return true;
 }
 
+likeness_status lk_rule_addend(const lk_op_call *call, lk_error *error) {
+    int slot = lk_op_addend(call->op);
+    if (!call->has_input[slot]) return LIKENESS_OK;
+    return lk_rule_expect(call, slot, "the addend", &call->output[0].shape, error);
+}
+
 /* Slots below an op's least input count that may still be absent. */
 static uint32_t lk_rule_optional_inputs(lk_op op) {
     return op == LK_OP_GROUP_NORM_DX || op == LK_OP_LAYER_NORM_DX ? 0x6u : 0u;

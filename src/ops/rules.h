@@ -59,6 +59,8 @@ likeness_status lk_rule_expect(const lk_op_call *call, int index, const char *na
 /* The same for rank and for the extent along the inner axis. */
 likeness_status lk_rule_expect_rank(const lk_op_call *call, int index, const char *name, int least, int most,
                                     lk_error *error);
+/* The op's addend (lk_op_addend), when present, has output 0's shape. */
+likeness_status lk_rule_addend(const lk_op_call *call, lk_error *error);
 /* Output 0 has the shape of input `index`. */
 void lk_rule_same_shape(lk_op_call *call, int index);
 lk_shape lk_shape_with_inner(lk_shape shape, int32_t inner);

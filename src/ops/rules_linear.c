@@ -52,7 +52,7 @@ static likeness_status lk_matmul_dx_shape(lk_op_call *call, lk_error *error) {
                               lk_shape_text(&call->input[1].shape, w, sizeof w));
     }
     call->output[0].shape = lk_shape_with_inner(*dy, inputs);
-    return LIKENESS_OK;
+    return lk_rule_addend(call, error);
 }
 
 static lk_cost lk_matmul_cost(const lk_op_call *call) {
@@ -139,7 +139,7 @@ static likeness_status lk_conv2d_dx_shape(lk_op_call *call, lk_error *error) {
                               (int)size[1]);
     }
     call->output[0].shape = lk_shape4(dy->dim[0], w->dim[1] * a->conv.groups, size[0], size[1]);
-    return LIKENESS_OK;
+    return lk_rule_addend(call, error);
 }
 
 /* Input 0 is x or dy, whichever lies on the output side has the positions that each weight meets. */

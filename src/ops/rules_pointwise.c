@@ -33,7 +33,7 @@ static likeness_status lk_norm_dx_finish(lk_op_call *call, const lk_shape *stats
     LK_TRY(lk_rule_expect(call, 3, "the statistics", stats, error));
     LK_TRY(lk_rule_expect(call, 4, "dy", &call->input[0].shape, error));
     lk_rule_same_shape(call, 0);
-    return LIKENESS_OK;
+    return lk_rule_addend(call, error);
 }
 
 static likeness_status lk_group_norm_dx_shape(lk_op_call *call, lk_error *error) {

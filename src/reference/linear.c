@@ -35,7 +35,8 @@ bool lk_reference_matmul_dx(const lk_op_call *call, const double *const *in, dou
                 for (int64_t o = 0; o < dy.inner; o++) {
                     sum += in[0][lk_channel_at(&dy, n, o, p)] * in[1][o * dx.inner + i];
                 }
-                out[0][lk_channel_at(&dx, n, i, p)] = sum;
+                int64_t at = lk_channel_at(&dx, n, i, p);
+                out[0][at] = sum + (call->has_input[2] ? in[2][at] : 0);
             }
         }
     }
@@ -113,6 +114,8 @@ bool lk_reference_conv2d_dx(const lk_op_call *call, const double *const *in, dou
     const lk_conv_geometry g = lk_conv_geometry_of(call, &call->output[0].shape, &call->input[0].shape);
     const double *dy = in[0], *w = in[1];
     lk_reference_zero(out[0], &call->output[0].shape);
+    for (int64_t i = 0; call->has_input[2] && i < lk_shape_elements(&call->output[0].shape); i++)
+        out[0][i] = in[2][i];
     int64_t at = 0;
     for (int64_t n = 0; n < g.batch; n++) {
         for (int64_t o = 0; o < g.out_channels; o++) {

@@ -77,8 +77,8 @@ static bool lk_norm_forward(const lk_op_call *call, const double *const *in, dou
     return true;
 }
 
-/* in = {x, gamma?, beta?, stats, dy}. With g the cotangent of the normalised value:
- * dx = rstd (g - mean(g) - normed mean(g normed)). */
+/* in = {x, gamma?, beta?, stats, dy, addend?}. With g the cotangent of the normalised value:
+ * dx = rstd (g - mean(g) - normed mean(g normed)) + addend. */
 static bool lk_norm_backward(const lk_op_call *call, const double *const *in, double *const *out) {
     const lk_norm_sets s = lk_norm_sets_of(call);
     for (int64_t set = 0; set < s.sets; set++) {
@@ -97,7 +97,7 @@ static bool lk_norm_backward(const lk_op_call *call, const double *const *in, do
                     mean_g += g / (double)s.members;
                     mean_g_normed += g * normed / (double)s.members;
                 } else {
-                    out[0][at] = rstd * (g - mean_g - normed * mean_g_normed);
+                    out[0][at] = rstd * (g - mean_g - normed * mean_g_normed) + (call->has_input[5] ? in[5][at] : 0);
                 }
             }
         }

@@ -41,6 +41,11 @@ const char *lk_unary_name(lk_unary kind) {
     return (unsigned)kind < LK_UNARY_COUNT ? lk_unary_names[kind] : "unknown unary";
 }
 
+int lk_op_addend(lk_op op) {
+    if (op == LK_OP_MATMUL_DX || op == LK_OP_CONV2D_DX) return 2;
+    return op == LK_OP_GROUP_NORM_DX || op == LK_OP_LAYER_NORM_DX ? 5 : -1;
+}
+
 void lk_op_arity(lk_op op, int *least_inputs, int *most_inputs, int *least_outputs, int *most_outputs) {
     const lk_op_description *description = &lk_op_descriptions[op];
     *least_inputs = description->least_inputs;

@@ -6,17 +6,17 @@
  *
  *   op              inputs                                                     outputs
  *   MATMUL          x [...,I], w [O,I], bias? [O]|[N,O], residual? [...,O]     y [...,O]      y = x w^T + bias + residual
- *   MATMUL_DX       dy [...,O], w [O,I]                                        dx [...,I]
+ *   MATMUL_DX       dy [...,O], w [O,I], addend?                               dx [...,I] + addend
  *   CONV2D          x [N,I,H,W], w [O,I/g,kh,kw], bias? [O]|[N,O], residual?   y [N,O,H',W']
- *   CONV2D_DX       dy, w                                                      dx (attrs hold H, W of x)
+ *   CONV2D_DX       dy, w, addend?                                             dx + addend (attrs hold H, W of x)
  *   ATTENTION       q [N,L,h*d], k [N,S,h*d], v [N,S,h*d], key_bias? [N,S],    o [N,L,h*d], lse? [N,L,h], extra? [N,L,h*E]
  *                   mask? [L,S], extra columns? [N,S,E]
  *   ATTENTION_DQ    q, k, v, o, lse, do, key_bias?, mask?                      dq
  *   ATTENTION_DKV   q, k, v, o, lse, do, key_bias?, mask?                      dk?, dv?
  *   GROUP_NORM      x [N,C,H,W] or [N,L,C], gamma? [C], beta? [C]              y, stats [N,G,2] = mean, 1/sqrt(var+eps)
- *   GROUP_NORM_DX   x, gamma?, beta?, stats, dy                                dx           (attrs.norm.silu fuses SiLU)
+ *   GROUP_NORM_DX   x, gamma?, beta?, stats, dy, addend?                       dx + addend  (attrs.norm.silu fuses SiLU)
  *   LAYER_NORM      x [...,C], gamma? [C], beta? [C]                           y, stats [rows,2]
- *   LAYER_NORM_DX   x, gamma?, beta?, stats, dy                                dx
+ *   LAYER_NORM_DX   x, gamma?, beta?, stats, dy, addend?                       dx + addend
  *   CHANNEL_AFFINE  x, scale [C], shift? [C]                                   y = x*scale + shift (batch norm at inference)
  *   UNARY           x                                                          y = f(x), attrs.unary
  *   UNARY_DX        x, dy                                                      dx = f'(x) dy
@@ -93,16 +93,16 @@
 /* id, name, least inputs, most inputs, least outputs, most outputs */
 #define LK_OP_LIST(X)                                                                                                  \
     X(MATMUL, "matmul", 2, 4, 1, 1)                                                                                    \
-    X(MATMUL_DX, "matmul_dx", 2, 2, 1, 1)                                                                              \
+    X(MATMUL_DX, "matmul_dx", 2, 3, 1, 1)                                                                              \
     X(CONV2D, "conv2d", 2, 4, 1, 1)                                                                                    \
-    X(CONV2D_DX, "conv2d_dx", 2, 2, 1, 1)                                                                              \
+    X(CONV2D_DX, "conv2d_dx", 2, 3, 1, 1)                                                                              \
     X(ATTENTION, "attention", 3, 6, 1, 3)                                                                              \
     X(ATTENTION_DQ, "attention_dq", 6, 8, 1, 1)                                                                        \
     X(ATTENTION_DKV, "attention_dkv", 6, 8, 1, 2)                                                                      \
     X(GROUP_NORM, "group_norm", 1, 3, 2, 2)                                                                            \
-    X(GROUP_NORM_DX, "group_norm_dx", 5, 5, 1, 1)                                                                      \
+    X(GROUP_NORM_DX, "group_norm_dx", 5, 6, 1, 1)                                                                      \
     X(LAYER_NORM, "layer_norm", 1, 3, 2, 2)                                                                            \
-    X(LAYER_NORM_DX, "layer_norm_dx", 5, 5, 1, 1)                                                                      \
+    X(LAYER_NORM_DX, "layer_norm_dx", 5, 6, 1, 1)                                                                      \
     X(CHANNEL_AFFINE, "channel_affine", 2, 3, 1, 1)                                                                    \
     X(UNARY, "unary", 1, 1, 1, 1)                                                                                      \
     X(UNARY_DX, "unary_dx", 2, 2, 1, 1)                                                                                \
@@ -266,6 +266,9 @@ typedef struct lk_op_call {
 
 const char *lk_op_name(lk_op op);
 const char *lk_unary_name(lk_unary kind);
+/* The optional input that an op adds to its output 0, of the same shape (a gradient takes the sum so far instead of being
+ * added to it by a node of its own); -1: none. */
+int lk_op_addend(lk_op op);
 void lk_op_arity(lk_op op, int *least_inputs, int *most_inputs, int *least_outputs, int *most_outputs);
 
 #endif

@@ -84,12 +84,12 @@ static void cuts_and_memory(void **state) {
         bool slow; /* not for the U-Net: thousands of submits */
     } ways[] = {{"dispatches cut after 1 workgroup", {.instance.split_groups = 1}, true},
                 {"dispatches cut after 11 workgroups", {.instance.split_groups = 11}, true},
-                {"submits of 1 command", {.instance.submit_commands = 1}},
-                {"submits of 7 commands", {.instance.submit_commands = 7}},
-                {"both", {.instance = {.split_groups = 100, .submit_commands = 2}}},
-                {"no aliasing", {.plan.loose = true}},
-                {"small blocks", {.plan.max_block = 1 << 17}},
-                {"replayed three times", {.replays = 3}}};
+                {"submits of 1 command", {.instance.submit_commands = 1}, false},
+                {"submits of 7 commands", {.instance.submit_commands = 7}, false},
+                {"both", {.instance = {.split_groups = 100, .submit_commands = 2}}, false},
+                {"no aliasing", {.plan.loose = true}, false},
+                {"small blocks", {.plan.max_block = 1 << 17}, false},
+                {"replayed three times", {.replays = 3}, false}};
     for (int i = 0; i < KINDS; i++) {
         network_case n;
         network_open(&n, each_kind[i], &(network_options){.precise = false});
