@@ -117,6 +117,12 @@ void lk_trace_barrier(lk_device *device, bool to_host) {
     if (entry) entry->to_host = to_host;
 }
 
+void lk_trace_once_barrier(lk_device *device) {
+    if (!device->trace) return;
+    lk_trace_entry *entry = add_entry(device->trace, LK_TRACE_ONCE_BARRIER);
+    if (entry) entry->to_host = true;
+}
+
 void lk_trace_submit(lk_device *device, uint64_t serial) {
     if (!device->trace) return;
     lk_trace_entry *entry = add_entry(device->trace, LK_TRACE_SUBMIT);
@@ -256,6 +262,11 @@ likeness_status lk_check_trace_without(const lk_device *device, uint64_t n, lk_c
                 if (entry->to_host) live.item[i].available = true;
             }
             live.open = live.count;
+            break;
+        case LK_TRACE_ONCE_BARRIER: /* counted on for its own command only, so that mapped and staged memory differ in
+                                     * nothing */
+            for (uint64_t i = 0; i < live.count; ++i)
+                if (live.item[i].entry + 1 == index) live.item[i].barrier = live.item[i].available = true;
             break;
         case LK_TRACE_SUBMIT:
             ++result->submits;

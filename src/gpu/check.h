@@ -9,7 +9,7 @@
 #include "gpu/stream.h"
 
 typedef struct lk_check_result {
-    uint64_t commands, barriers, submits, host_accesses; /* looked at */
+    uint64_t commands, barriers, submits, host_accesses; /* looked at; barriers of recordings, not of single copies */
     uint64_t conflicts; /* pairs of accesses without a barrier (or wait) between them */
     char first[400];    /* describes the first conflict, "" if none */
 } lk_check_result;

@@ -148,9 +148,10 @@ likeness_status lk_stream_wait(lk_device *device, lk_error *error);
 
 typedef enum lk_trace_kind {
     LK_TRACE_COMMAND,
-    LK_TRACE_BARRIER,
-    LK_TRACE_SUBMIT, /* what came before is on the queue */
-    LK_TRACE_WAIT,   /* everything up to submit `serial` is done */
+    LK_TRACE_BARRIER,      /* of a recording */
+    LK_TRACE_ONCE_BARRIER, /* after a copy between host and device, or one command alone */
+    LK_TRACE_SUBMIT,       /* what came before is on the queue */
+    LK_TRACE_WAIT,         /* everything up to submit `serial` is done */
     LK_TRACE_HOST_READ,
     LK_TRACE_HOST_WRITE
 } lk_trace_kind;
@@ -161,6 +162,8 @@ void lk_trace_close(lk_device *device);
 void lk_trace_command(lk_device *device, const lk_range *ranges, uint32_t range_count, const char *label,
                       uint64_t identity);
 void lk_trace_barrier(lk_device *device, bool to_host);
+/* The barrier (to the host too) that ends one-off commands. */
+void lk_trace_once_barrier(lk_device *device);
 void lk_trace_submit(lk_device *device, uint64_t serial);
 void lk_trace_wait(lk_device *device, uint64_t serial);
 void lk_trace_host(lk_device *device, lk_trace_kind kind, lk_buffer_ref ref, uint64_t offset, uint64_t bytes);

@@ -244,21 +244,20 @@ static likeness_status check_range(lk_buffer_ref ref, uint64_t offset, uint64_t 
     return LIKENESS_OK;
 }
 
-/* One piece through the staging buffer: device copies want multiples of 4, so a ragged end takes whole words along. */
+/* One piece through the staging buffer. No barrier before it: whatever was submitted earlier ended with one (every
+ * recording does, and every copy here). Device copies want multiples of 4, so a ragged end takes whole words along. */
 static likeness_status staged(lk_buffer_ref ref, uint64_t at, uint64_t bytes, bool to_device, lk_error *error) {
     lk_device *device = ref.block->device;
     LK_TRY(lk_once_begin(device, error));
     VkBufferCopy region = {.srcOffset = to_device ? 0 : at, .dstOffset = to_device ? at : 0, .size = bytes};
     lk_range range = {{ref.block, at, bytes}, 0, 1, bytes, bytes, to_device ? LK_WRITE : LK_READ};
-    lk_barrier(device->once.commands, false);
-    lk_trace_barrier(device, false);
     if (to_device)
         vkCmdCopyBuffer(device->once.commands, device->staging, ref.block->buffer, 1, &region);
     else
         vkCmdCopyBuffer(device->once.commands, ref.block->buffer, device->staging, 1, &region);
     lk_trace_command(device, &range, 1, to_device ? "upload" : "download", 0);
     lk_barrier(device->once.commands, true);
-    lk_trace_barrier(device, true);
+    lk_trace_once_barrier(device);
     return lk_once_end(device, error);
 }
 
@@ -319,12 +318,10 @@ likeness_status lk_ref_fill(lk_buffer_ref ref, uint32_t word, lk_error *error) {
     if (ref.bytes == 0) return LIKENESS_OK;
     LK_TRY(lk_once_begin(device, error));
     lk_range range = {ref, 0, 1, ref.bytes, ref.bytes, LK_WRITE};
-    lk_barrier(device->once.commands, false);
-    lk_trace_barrier(device, false);
     vkCmdFillBuffer(device->once.commands, ref.block->buffer, ref.offset, ref.bytes, word);
     lk_trace_command(device, &range, 1, "fill", 0);
     lk_barrier(device->once.commands, true);
-    lk_trace_barrier(device, true);
+    lk_trace_once_barrier(device);
     return lk_once_end(device, error);
 }
 

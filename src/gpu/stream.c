@@ -764,11 +764,9 @@ likeness_status lk_recording_run_one(lk_recording *recording, uint32_t index, lk
     LK_TRY(lk_stream_wait(device, error));
     LK_TRY(lk_once_begin(device, error));
     const lk_item *item = &recording->items[index];
-    lk_barrier(device->once.commands, false);
-    lk_trace_barrier(device, false);
     emit_command(device, device->once.commands, item, 0, item->command.groups);
     lk_trace_command(device, item->command.range, item->command.range_count, label_of(&item->command), index);
     lk_barrier(device->once.commands, true);
-    lk_trace_barrier(device, true);
+    lk_trace_once_barrier(device);
     return lk_once_end(device, error);
 }
