@@ -11,19 +11,20 @@
 #include "graph/instance.h"
 #include "support/tape.h"
 
+static lk_device *graph_opened; /* what graph_device_or_null has opened */
+
 /* The device of LIKENESS_TEST_DEVICE, else the best one, traced; the calling test is skipped where there is none. */
 static inline lk_device *graph_device_or_null(void) {
-    static lk_device *device;
     static bool tried;
     lk_error error = LK_ERROR_INIT;
-    if (tried) return device;
+    if (tried) return graph_opened;
     tried = true;
     const lk_device_options options = {.select = getenv("LIKENESS_TEST_DEVICE"), .cache_folder = "", .trace = true};
-    if (lk_device_open(&options, &device, &error) != LIKENESS_OK) {
-        device = NULL;
+    if (lk_device_open(&options, &graph_opened, &error) != LIKENESS_OK) {
+        graph_opened = NULL;
         printf("skipped on a device: %s\n", error.message);
     }
-    return device;
+    return graph_opened;
 }
 
 static inline lk_device *graph_device(void) {
@@ -34,7 +35,7 @@ static inline lk_device *graph_device(void) {
 
 /* The end of every program: no validation message, nothing leaked. */
 static inline int graph_finish(int failed) {
-    lk_device_close(graph_device_or_null());
+    lk_device_close(graph_opened);
     if (lk_device_validation_count() > 0) {
         printf("validation: %lld messages, last: %s\n", (long long)lk_device_validation_count(),
                lk_device_validation_last());

@@ -328,6 +328,42 @@ static void only_what_is_asked_for(void **state) {
     assert_int_equal(counts[2], 23);
 }
 
+/* Sums are made inside of nodes that can: a residual block's norm adds what came through the skip, three projections of
+ * one value add up one after the other. The values are those of an addition apart. */
+static void sums_go_inside(void **state) {
+    (void)state;
+    lk_error error = LK_ERROR_INIT;
+    problem p = {.name = "sums", .seed = 900};
+    p.weights = lk_weights_create(true);
+    p.g = graph_new(p.weights);
+    lk_value x = input_of(&p, lk_shape2(3, 8)), sum = x;
+    lk_value h = lk_layer_norm(p.g, x, vector(&p, "gamma", 8), LK_NO_VALUE, 1e-5f);
+    for (int i = 0; i < 3; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "w%d", i);
+        sum = lk_matmul(p.g, h, matrix(&p, name, 8, 8), LK_NO_VALUE, sum);
+    }
+    output_of(&p, sum);
+    p.cotangent[0] = input_of(&p, lk_shape2(3, 8));
+    want(&p, x);
+    p.section = lk_graph_gradient(p.g, p.output, p.cotangent, 1, p.wanted, 1, p.gradient);
+    assert_ok(lk_graph_status(p.g, &error), &error);
+    int nodes = 0, added = 0;
+    for (int32_t n = 0; n < lk_graph_node_count(p.g); n++) {
+        lk_graph_node_info info = lk_graph_node(p.g, n);
+        if (info.section != 1) continue;
+        nodes++;
+        int slot = lk_op_addend(info.call->op);
+        added += slot >= 0 && info.call->has_input[slot];
+    }
+    assert_int_equal(nodes, 4); /* three projections, one norm */
+    assert_int_equal(added, 3);
+    lk_reference_values *run = run_reference(&p);
+    check_differences(&p, run);
+    lk_reference_values_destroy(run);
+    end(&p);
+}
+
 /* Two gradients of one graph, of different outputs; and the forward nodes are the same as without any. */
 static void two_sections(void **state) {
     (void)state;
@@ -396,8 +432,11 @@ static void device_against_reference(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reference_against_differences), cmocka_unit_test(inside_by_the_chain_rule),
-        cmocka_unit_test(only_what_is_asked_for),        cmocka_unit_test(two_sections),
+        cmocka_unit_test(reference_against_differences),
+        cmocka_unit_test(inside_by_the_chain_rule),
+        cmocka_unit_test(only_what_is_asked_for),
+        cmocka_unit_test(two_sections),
+        cmocka_unit_test(sums_go_inside),
         cmocka_unit_test(device_against_reference),
     };
     return graph_finish(cmocka_run_group_tests(tests, NULL, NULL));
