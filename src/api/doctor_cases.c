@@ -51,6 +51,25 @@ static lk_value matmul_aligned(lk_doctor_graph *d) {
     return lk_matmul(d->graph, x, weight(d, "w", LK_WEIGHT_MATRIX, lk_shape2(128, 128), 1), LK_NO_VALUE, LK_NO_VALUE);
 }
 
+/* x comes back as its own residual: the gradient adds to the sum so far. */
+static lk_value matmul_skip(lk_doctor_graph *d) {
+    lk_value x = in(d, lk_shape3(1, 37, 21));
+    return lk_matmul(d->graph, x, weight(d, "w", LK_WEIGHT_MATRIX, lk_shape2(21, 21), 1), LK_NO_VALUE, x);
+}
+
+static lk_value convolution_skip(lk_doctor_graph *d) {
+    lk_value x = in(d, lk_shape4(1, 21, 7, 5));
+    lk_conv2d_options o = {.padding = {1, 1, 1, 1}};
+    return lk_conv2d(d->graph, x, weight(d, "w", LK_WEIGHT_MATRIX, lk_shape4(21, 21, 3, 3), 1), LK_NO_VALUE, x, o);
+}
+
+static lk_value norms_skip(lk_doctor_graph *d) {
+    lk_value x = in(d, lk_shape4(1, 6, 7, 5));
+    lk_value y = lk_add(d->graph, lk_group_norm(d->graph, x, vector(d, "g", 6), vector(d, "b", 6), 2, 1e-5f, true), x);
+    lk_value t = lk_to_tokens(d->graph, y);
+    return lk_add(d->graph, lk_layer_norm(d->graph, t, vector(d, "h", 6), vector(d, "c", 6), 1e-5f), t);
+}
+
 /* One row: the smallest tiles. */
 static lk_value matmul_row(lk_doctor_graph *d) {
     return lk_matmul(d->graph, in(d, lk_shape2(1, 77)), weight(d, "w", LK_WEIGHT_MATRIX, lk_shape2(67, 77), 1),
@@ -272,18 +291,21 @@ static const lk_doctor_case cases[] = {
     {"matmul", "one row of 77 to 67", matmul_row},
     {"matmul", "many rows of 5 to 509", matmul_wide},
     {"matmul", "many rows of 509 to 5", matmul_narrow},
+    {"matmul", "37x21, residual of itself", matmul_skip},
     {"conv2d", "3x3, 19 to 35 channels, 7x11", convolution_3x3},
     {"conv2d", "3x3, 64 to 64 channels, 8x8", convolution_aligned},
     {"conv2d", "3x3 stride 2, 16 to 24, 9x13", convolution_stride},
     {"conv2d", "3 groups of 4 channels, 6x5", convolution_groups},
     {"conv2d", "depthwise 5x5 stride 2, 17, 9x9", convolution_depthwise},
     {"conv2d", "3x3, 3 to 8 channels, 17x13", convolution_rgb},
+    {"conv2d", "3x3, 21, residual of itself", convolution_skip},
     {"attention", "37 x 77 keys, 2 heads of 24", attention_cross},
     {"attention", "causal 13, 1 head of 40", attention_causal},
     {"attention", "mask, key bias, 3 extra columns", attention_masked},
     {"group_norm", "24 channels, 3 groups, SiLU", group_norm},
     {"group_norm", "5 channels, 1 group, 123x121", group_norm_large},
     {"layer_norm", "10 rows of 77", layer_norm},
+    {"group_norm", "and layer_norm, added to themselves", norms_skip},
     {"channel_affine", "11 channels", channel_affine},
     {"prelu", "13 channels", prelu},
     {"unary", "every kind, rows of 19", unary},
