@@ -146,13 +146,13 @@ static size_t below(size_t n) { return n ? (size_t)(draw() % n) : 0; }
 
 typedef struct work {
     uint8_t data[MOST_BYTES];
-    size_t size;
+    size_t size, most; /* it may grow only so far: small inputs are fast ones */
 } work;
 
 /* Replaces `old` bytes at `at` by others. */
 static void replace(work *w, size_t at, size_t old, const void *bytes, size_t size) {
     uint8_t held[MOST_BYTES];
-    if (w->size - old + size > MOST_BYTES) return;
+    if (w->size - old + size > w->most) return;
     if (size) memcpy(held, bytes, size); /* they may come from w itself */
     memmove(w->data + at + size, w->data + at + old, w->size - at - old);
     if (size) memcpy(w->data + at, held, size);
@@ -264,6 +264,7 @@ static int64_t fuzz(double seconds) {
         const input *from = &pool[below(2) ? below(pool_count) : pool_count - 1 - below(recent)];
         memcpy(w.data, from->data, from->size);
         w.size = from->size;
+        w.most = from->size < 4096 ? 4096 : from->size;
         for (size_t times = (size_t)1 << below(5); times; times--)
             mutate_once(&w);
         run(w.data, w.size);
