@@ -1,12 +1,13 @@
 /* tests/op/test_ops.c - the op-test program: every shader against the C reference, the reference against differences.
  *
  *     test_ops [check | grad | perf | support | mutate] [--device N|NAME] [--driver ICD-FILE-VARIABLE] [--op NAME]
- *              [--truth] [-v]
+ *              [--repeats N] [--truth] [-v]
  *
  *   check    (default) on the device, every case of op_cases and all nodes of its gradient, in every variant, against
  *            the C reference; then some with 7 workgroups an axis at most
  *   grad     gradients of the C reference against central differences, no device (support/op_differences.h)
- *   perf     GFLOP/s and GB/s on shapes of image models
+ *   perf     GFLOP/s and GB/s on shapes of image models, by the fastest of N replays; and, for CPU drivers that share
+ *            their cores with other work, the mean processor time of the other replays
  *   support  which op runs in which variants on this device
  *   mutate   spoils every result of every op on the device, times 1.01 or its last row zeroed, and expects `check` to
  *            notice; `grad` does the same for the gradients that builders compose
@@ -33,6 +34,7 @@ typedef struct counts {
 typedef struct settings {
     const char *mode, *device, *op;
     bool truth, verbose;
+    int repeats; /* of perf */
 } settings;
 
 static void print_device(const op_device *d) {
@@ -175,7 +177,7 @@ static int check(const settings *s) {
 
 static int perf(op_device *d, const settings *s) {
     counts c = {0};
-    printf("%-15s %-7s %9s %9s %9s  %s\n", "op", "variant", "ms", "GFLOP/s", "GB/s", "case");
+    printf("%-15s %-7s %9s %9s %9s %9s  %s\n", "op", "variant", "ms", "GFLOP/s", "GB/s", "cpu ms", "case");
     for (int i = 0; i < op_perf_case_count(); i++) {
         const op_case *k = op_perf_case_at(i);
         char name[512];
@@ -194,13 +196,14 @@ static int perf(op_device *d, const settings *s) {
             const lk_cost cost = lk_op_row_of(call->op)->cost(call);
             const int32_t variants = op_device_variants(d, call);
             for (int32_t v = variants > 1 ? 1 : 0; v <= (variants > 1 ? variants : 0); v++) {
-                const op_options options = {.variant = v, .repeats = 5, .tolerance = 1e30};
+                const op_options options = {.variant = v, .repeats = s->repeats, .tolerance = 1e30};
                 op_outcome outcome;
                 op_device_run(d, &t, &t.nodes[n], &options, &outcome);
                 c.runs++;
                 const double seconds = outcome.seconds > 0 ? outcome.seconds : 1e-9;
-                printf("%-15s %3d/%-3d %9.3f %9.2f %9.2f  %s\n", lk_op_name(call->op), (int)v, (int)variants,
-                       1e3 * seconds, 1e-9 * cost.flops / seconds, 1e-9 * cost.bytes / seconds, name);
+                printf("%-15s %3d/%-3d %9.3f %9.2f %9.2f %9.3f  %s\n", lk_op_name(call->op), (int)v, (int)variants,
+                       1e3 * seconds, 1e-9 * cost.flops / seconds, 1e-9 * cost.bytes / seconds,
+                       1e3 * outcome.processor_seconds, name);
                 fflush(stdout);
             }
         }
@@ -363,12 +366,14 @@ static bool use_driver(const char *variable) {
 }
 
 int main(int count, char **arguments) {
-    settings s = {.mode = "check"};
+    settings s = {.mode = "check", .repeats = 6};
     for (int i = 1; i < count; i++) {
         if (strcmp(arguments[i], "--device") == 0 && i + 1 < count)
             s.device = arguments[++i];
         else if (strcmp(arguments[i], "--op") == 0 && i + 1 < count)
             s.op = arguments[++i];
+        else if (strcmp(arguments[i], "--repeats") == 0 && i + 1 < count)
+            s.repeats = atoi(arguments[++i]);
         else if (strcmp(arguments[i], "--truth") == 0)
             s.truth = true;
         else if (strcmp(arguments[i], "-v") == 0)

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { GAP = 192, POISON = 0x7fc0beef };
 
@@ -216,11 +217,16 @@ static likeness_status record_and_run(op_device *d, const lk_dispatch *dispatch,
         }
         return LIKENESS_OK;
     }
-    for (int i = 0; i < (options->repeats > 0 ? options->repeats : 1); i++) {
+    const int repeats = options->repeats > 0 ? options->repeats : 1;
+    clock_t begin = clock();
+    for (int i = 0; i < repeats; i++) {
+        if (i == 1) begin = clock(); /* the first replay may compile */
         LK_TRY(lk_replay(recording, error));
         LK_TRY(lk_recording_wait(recording, error));
+        const double seconds = lk_recording_seconds(recording);
+        if (i == 0 || seconds < outcome->seconds) outcome->seconds = seconds;
     }
-    outcome->seconds = lk_recording_seconds(recording);
+    outcome->processor_seconds = (double)(clock() - begin) / CLOCKS_PER_SEC / (repeats > 1 ? repeats - 1 : 1);
     return LIKENESS_OK;
 }
 

@@ -20,11 +20,12 @@ typedef struct op_device {
 
 typedef struct op_outcome {
     bool has_shader, fine;
-    double error;       /* the largest over the outputs */
-    uint32_t wrong;     /* bit i: output i is off by more than the tolerance */
-    uint64_t groups;    /* the most workgroups of any command */
-    double seconds;     /* of the last of `repeats` replays */
-    char message[1024]; /* why it is not fine */
+    double error;             /* the largest over the outputs */
+    uint32_t wrong;           /* bit i: output i is off by more than the tolerance */
+    uint64_t groups;          /* the most workgroups of any command */
+    double seconds;           /* of the fastest of `repeats` replays */
+    double processor_seconds; /* of this process, all threads, a replay: what a CPU driver costs beside other work */
+    char message[1024];       /* why it is not fine */
 } op_outcome;
 
 typedef struct op_options {
