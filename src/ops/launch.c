@@ -4,11 +4,12 @@
 lk_flat lk_flat_of(const lk_device *device, int64_t total) {
     const lk_caps *caps = lk_device_caps(device);
     lk_flat flat;
-    flat.workgroup = caps->is_cpu ? 64 : 256;
+    /* CPU drivers: a workgroup is one subgroup, which walks through memory in order, so that the processor fetches
+     * ahead; it costs more than its elements when they are few, yet every core wants some. */
+    flat.workgroup = caps->is_cpu ? caps->subgroup_size : 256;
     if (flat.workgroup > caps->max_group_invocations) flat.workgroup = caps->max_group_invocations;
-    /* CPU drivers: a workgroup costs more than its elements when it is small, yet every core wants some. */
     int64_t wanted = caps->is_cpu ? total / ((int64_t)flat.workgroup * 16) : total / ((int64_t)flat.workgroup * 4096);
-    int32_t most = caps->is_cpu ? 16 : 4;
+    int32_t most = caps->is_cpu ? 128 : 4; /* below 256: push constants keep it in a byte */
     flat.per_thread = wanted < 1 ? 1 : (wanted < most ? (int32_t)wanted : most);
     int64_t each = (int64_t)flat.workgroup * flat.per_thread;
     flat.groups = (uint64_t)((total + each - 1) / each);
