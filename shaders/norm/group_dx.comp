@@ -95,8 +95,8 @@ void main() {
             int at = origin + line.x + k;
             vec2 e = element(at, group * width + line.y + k);
             float dx = rstd * (e.x - mean_g - e.y * mean_gh);
-        if ((push.mode & 8) != 0) dx += lk_load(push.addend, at);
-        lk_store(push.y, at, dx);
+            if ((push.mode & 8) != 0) dx += lk_load(push.addend, at);
+            lk_store(push.y, at, dx);
         } while (++k < run);
     }
     int padding = push.ld - push.inner;
