@@ -42,8 +42,9 @@ void lk_image_free(lk_image *image) {
 
 /* ---- rotation ---- */
 
-/* EXIF says how to turn the stored picture (w x h) for showing: 2 mirrored, 3 by 180 degrees, 4 upside down, 5 to 8 with
- * rows and columns exchanged (6: clockwise by 90 degrees, 8: the other way). Output pixels look up where they come from. */
+/* EXIF says how to turn the stored picture (w x h) for showing: 2 mirrored, 3 by 180 degrees, 4 upside down, 5 to 8
+ * with rows and columns exchanged (6: clockwise by 90 degrees, 8: the other way). Output pixels look up where they come
+ * from. */
 static likeness_status apply_orientation(lk_image *image, int orientation, lk_error *error) {
     if (orientation <= 1 || orientation > 8) return LIKENESS_OK;
     bool transposed = orientation >= 5;

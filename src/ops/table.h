@@ -16,10 +16,10 @@ typedef struct lk_recording lk_recording;
 typedef int32_t lk_value;
 #define LK_NO_VALUE (-1)
 
-/* How a gradient builder appends nodes without knowing the graph. Bit i of want_outputs: output i is computed (dk alone,
- * dv alone, both); 0 means every output that is not optional. emit returns the lowest wanted output, and LK_NO_VALUE
- * after any failure (the graph keeps the error); all outputs are written to out when it is not NULL. attributes NULL:
- * all zero. */
+/* How a gradient builder appends nodes without knowing the graph. Bit i of want_outputs: output i is computed (dk
+ * alone, dv alone, both); 0 means every output that is not optional. emit returns the lowest wanted output, and
+ * LK_NO_VALUE after any failure (the graph keeps the error); all outputs are written to out when it is not NULL.
+ * attributes NULL: all zero. */
 typedef struct lk_emitter {
     void *user;
     lk_value (*emit)(void *user, lk_op op, const lk_attributes *attributes, const lk_value *inputs, int input_count,
@@ -51,9 +51,9 @@ typedef struct lk_dispatch {
     lk_recording *recording;
     const lk_op_call *call;
     lk_operand input[LK_MAX_INPUTS], output[LK_MAX_OUTPUTS]; /* valid where call->has_... */
-    lk_buffer_ref scratch;                                    /* as many bytes as scratch_bytes asked for */
-    const char *label;                                        /* the node's name, for messages and traces */
-    int32_t variant;                                          /* 0: choose; n: force variant n (op tests, doctor) */
+    lk_buffer_ref scratch;                                   /* as many bytes as scratch_bytes asked for */
+    const char *label;                                       /* the node's name, for messages and traces */
+    int32_t variant;                                         /* 0: choose; n: force variant n (op tests, doctor) */
 } lk_dispatch;
 
 typedef struct lk_op_row {
@@ -62,11 +62,12 @@ typedef struct lk_op_row {
     likeness_status (*shape)(lk_op_call *call, lk_error *error);
     uint32_t differentiable; /* bit i: a gradient with respect to input i exists. Weight gradients come later: matmul's
                               * and convolution's w, gamma, beta, slope, theta have no bit yet */
-    /* Appends nodes for the inputs in `wanted` only and returns their values in grads[i] (LK_NO_VALUE: gradient is zero,
-     * or not wanted). Only output 0 may have an upstream gradient; an upstream for a norm's stats or an attention's
-     * log-sum-exp or extra columns is refused. NULL: not differentiable. */
-    likeness_status (*gradient)(const lk_emitter *emitter, const lk_node_view *node, const lk_value upstream[LK_MAX_OUTPUTS],
-                                uint32_t wanted, lk_value grads[LK_MAX_INPUTS], lk_error *error);
+    /* Appends nodes for the inputs in `wanted` only and returns their values in grads[i] (LK_NO_VALUE: gradient is
+     * zero, or not wanted). Only output 0 may have an upstream gradient; an upstream for a norm's stats or an
+     * attention's log-sum-exp or extra columns is refused. NULL: not differentiable. */
+    likeness_status (*gradient)(const lk_emitter *emitter, const lk_node_view *node,
+                                const lk_value upstream[LK_MAX_OUTPUTS], uint32_t wanted, lk_value grads[LK_MAX_INPUTS],
+                                lk_error *error);
     /* Scratch memory the dispatch needs on this device; NULL: none. */
     size_t (*scratch_bytes)(const lk_op_call *call, const lk_device *device);
     likeness_status (*dispatch)(const lk_dispatch *dispatch, lk_error *error);
@@ -78,8 +79,8 @@ typedef struct lk_op_row {
 /* Never NULL; a row may lack gradient (not differentiable). */
 const lk_op_row *lk_op_row_of(lk_op op);
 
-/* For the mutation check only: from now on every dispatch of this op is followed by commands that spoil its results. A test
- * must notice. Not thread-safe; what was recorded before keeps its behaviour. */
+/* For the mutation check only: from now on every dispatch of this op is followed by commands that spoil its results. A
+ * test must notice. Not thread-safe; what was recorded before keeps its behaviour. */
 typedef enum lk_mutation {
     LK_MUTATION_NONE,
     LK_MUTATION_SCALE,   /* times 1.01 */

@@ -1,3 +1,4 @@
+/* clang-format off */
 /* tensor/op.h - the list of operations, their attributes, and one call of an operation.
  *
  * Only descriptions live here. src/ops/table.h adds to each entry its shape rule, gradient builder, shader dispatch and
@@ -80,6 +81,7 @@
  *
  * OFFSET_UPDATE: m = ||h||_2 over the tensor; q = h / max(1, m); if clamp > 0: q clamped to +-clamp;
  * mode 0 (accumulate): offset - s c q; mode 1 (assign): -s c q. The norm m is the second output. */
+/* clang-format on */
 #ifndef LK_TENSOR_OP_H
 #define LK_TENSOR_OP_H
 
@@ -152,19 +154,37 @@ typedef enum lk_op {
 } lk_op;
 
 typedef enum lk_unary {
-    LK_UNARY_SILU, LK_UNARY_GELU, /* exact, by erf */
-    LK_UNARY_GELU_TANH, LK_UNARY_QUICK_GELU, LK_UNARY_RELU, LK_UNARY_LEAKY_RELU, /* a = negative slope */
-    LK_UNARY_SIGMOID, LK_UNARY_TANH, LK_UNARY_EXP, LK_UNARY_LOG, LK_UNARY_SQRT, LK_UNARY_NEG, LK_UNARY_ABS,
-    LK_UNARY_SQUARE, LK_UNARY_RECIPROCAL, LK_UNARY_SOFTPLUS,
-    LK_UNARY_CLAMP,  /* to [a, b]; derivative 1 inside and on the bounds */
-    LK_UNARY_AFFINE, /* a*x + b */
+    LK_UNARY_SILU,
+    LK_UNARY_GELU, /* exact, by erf */
+    LK_UNARY_GELU_TANH,
+    LK_UNARY_QUICK_GELU,
+    LK_UNARY_RELU,
+    LK_UNARY_LEAKY_RELU, /* a = negative slope */
+    LK_UNARY_SIGMOID,
+    LK_UNARY_TANH,
+    LK_UNARY_EXP,
+    LK_UNARY_LOG,
+    LK_UNARY_SQRT,
+    LK_UNARY_NEG,
+    LK_UNARY_ABS,
+    LK_UNARY_SQUARE,
+    LK_UNARY_RECIPROCAL,
+    LK_UNARY_SOFTPLUS,
+    LK_UNARY_CLAMP,        /* to [a, b]; derivative 1 inside and on the bounds */
+    LK_UNARY_AFFINE,       /* a*x + b */
     LK_UNARY_HARD_SIGMOID, /* clamp(a*x + b, 0, 1) */
     LK_UNARY_HARD_SWISH,   /* x * clamp(x/6 + 0.5, 0, 1) */
     LK_UNARY_COUNT
 } lk_unary;
 
 typedef enum lk_binary {
-    LK_BINARY_ADD, LK_BINARY_SUB, LK_BINARY_MUL, LK_BINARY_DIV, LK_BINARY_MIN, LK_BINARY_MAX, LK_BINARY_COUNT
+    LK_BINARY_ADD,
+    LK_BINARY_SUB,
+    LK_BINARY_MUL,
+    LK_BINARY_DIV,
+    LK_BINARY_MIN,
+    LK_BINARY_MAX,
+    LK_BINARY_COUNT
 } lk_binary;
 
 typedef enum lk_reduce { LK_REDUCE_SUM, LK_REDUCE_MEAN, LK_REDUCE_MAX } lk_reduce;
@@ -174,16 +194,18 @@ typedef enum lk_resize_kind { LK_RESIZE_NEAREST, LK_RESIZE_BILINEAR } lk_resize_
 /* How an output pixel maps to the input, as ONNX names it. NEAREST + ASYMMETRIC + integer factor is diffusers' upsample
  * (source = floor(i / factor)). Nearest rounding is floor for ASYMMETRIC, round_prefer_floor otherwise. */
 typedef enum lk_coordinates {
-    LK_COORDINATES_ASYMMETRIC, LK_COORDINATES_HALF_PIXEL, LK_COORDINATES_ALIGN_CORNERS
+    LK_COORDINATES_ASYMMETRIC,
+    LK_COORDINATES_HALF_PIXEL,
+    LK_COORDINATES_ALIGN_CORNERS
 } lk_coordinates;
 
 /* Attributes; the op decides which member is meant. Zero is the natural default unless said otherwise. */
 typedef union lk_attributes {
     struct {
-        int32_t stride[2];   /* y, x; at least 1 */
-        int32_t padding[4];  /* top, left, bottom, right */
-        int32_t dilation[2]; /* at least 1 */
-        int32_t groups;      /* at least 1 */
+        int32_t stride[2];     /* y, x; at least 1 */
+        int32_t padding[4];    /* top, left, bottom, right */
+        int32_t dilation[2];   /* at least 1 */
+        int32_t groups;        /* at least 1 */
         int32_t input_size[2]; /* _DX: H, W of x */
         int32_t kernel[2];     /* filled by the builder from the weight's shape */
     } conv;
@@ -266,8 +288,8 @@ typedef struct lk_op_call {
 
 const char *lk_op_name(lk_op op);
 const char *lk_unary_name(lk_unary kind);
-/* The optional input that an op adds to its output 0, of the same shape (a gradient takes the sum so far instead of being
- * added to it by a node of its own); -1: none. */
+/* The optional input that an op adds to its output 0, of the same shape (a gradient takes the sum so far instead of
+ * being added to it by a node of its own); -1: none. */
 int lk_op_addend(lk_op op);
 void lk_op_arity(lk_op op, int *least_inputs, int *most_inputs, int *least_outputs, int *most_outputs);
 

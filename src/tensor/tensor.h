@@ -1,6 +1,7 @@
 /* tensor/tensor.h - what a tensor is: shape, element type, storage. A descriptor without memory of its own.
  *
- * Logical shapes are written as the field writes them: pictures and feature maps [N,C,H,W], tokens [N,L,C], vectors [C].
+ * Logical shapes are written as the field writes them: pictures and feature maps [N,C,H,W], tokens [N,L,C], vectors
+ * [C].
  *
  * Storage LK_STORE_ROWS (every activation, and weights that are vectors or tables):
  *
@@ -36,7 +37,7 @@ typedef struct lk_shape {
 
 typedef struct lk_tensor {
     lk_shape shape;
-    lk_dtype dtype;     /* element type in memory; packed storage says its own */
+    lk_dtype dtype; /* element type in memory; packed storage says its own */
     lk_storage storage;
 } lk_tensor;
 
