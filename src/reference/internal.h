@@ -10,13 +10,48 @@ typedef bool (*lk_reference_function)(const lk_op_call *call, const double *cons
 #define LK_REFERENCE_FUNCTIONS(X)                                                                                      \
     X(matmul)                                                                                                          \
     X(matmul_dx)                                                                                                       \
-    X(conv2d) X(conv2d_dx) X(attention) X(attention_dq) X(attention_dkv) X(group_norm) X(group_norm_dx) X(layer_norm)  \
-        X(layer_norm_dx) X(softmax) X(softmax_dx) X(channel_affine) X(unary) X(unary_dx) X(prelu) X(prelu_dx)          \
-            X(binary) X(binary_dx) X(geglu) X(geglu_dx) X(pool2d) X(pool2d_dx) X(resize) X(resize_dx) X(affine_warp)   \
-                X(affine_warp_dx) X(pad) X(pad_dx) X(slice) X(slice_dx) X(concat) X(permute) X(copy) X(to_tokens)      \
-                    X(from_tokens) X(gather) X(gather_dx) X(reduce) X(reduce_max_dx) X(broadcast) X(cosine)            \
-                        X(cosine_dx) X(loss) X(loss_dx) X(cfg_combine) X(cfg_combine_dx) X(flow_step) X(flow_step_dx)  \
-                            X(offset_update)
+    X(conv2d)                                                                                                          \
+    X(conv2d_dx)                                                                                                       \
+    X(attention)                                                                                                       \
+    X(attention_dq)                                                                                                    \
+    X(attention_dkv)                                                                                                   \
+    X(group_norm)                                                                                                      \
+    X(group_norm_dx)                                                                                                   \
+    X(layer_norm)                                                                                                      \
+    X(layer_norm_dx)                                                                                                   \
+    X(softmax)                                                                                                         \
+    X(softmax_dx)                                                                                                      \
+    X(channel_affine)                                                                                                  \
+    X(unary)                                                                                                           \
+    X(unary_dx)                                                                                                        \
+    X(prelu)                                                                                                           \
+    X(prelu_dx)                                                                                                        \
+    X(binary)                                                                                                          \
+    X(binary_dx)                                                                                                       \
+    X(geglu)                                                                                                           \
+    X(geglu_dx)                                                                                                        \
+    X(pool2d)                                                                                                          \
+    X(pool2d_dx)                                                                                                       \
+    X(resize)                                                                                                          \
+    X(resize_dx)                                                                                                       \
+    X(affine_warp)                                                                                                     \
+    X(affine_warp_dx)                                                                                                  \
+    X(pad)                                                                                                             \
+    X(pad_dx)                                                                                                          \
+    X(slice)                                                                                                           \
+    X(slice_dx)                                                                                                        \
+    X(concat)                                                                                                          \
+    X(permute)                                                                                                         \
+    X(copy)                                                                                                            \
+    X(to_tokens)                                                                                                       \
+    X(from_tokens)                                                                                                     \
+    X(gather)                                                                                                          \
+    X(gather_dx)                                                                                                       \
+    X(reduce)                                                                                                          \
+    X(reduce_max_dx)                                                                                                   \
+    X(broadcast)                                                                                                       \
+    X(cosine)                                                                                                          \
+    X(cosine_dx) X(loss) X(loss_dx) X(cfg_combine) X(cfg_combine_dx) X(flow_step) X(flow_step_dx) X(offset_update)
 
 #define LK_REFERENCE_DECLARE(name)                                                                                     \
     bool lk_reference_##name(const lk_op_call *call, const double *const *in, double *const *out);
