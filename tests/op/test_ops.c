@@ -12,6 +12,8 @@
  *   mutate   spoils every result of every op on the device, times 1.01 or its last row zeroed, and expects `check` to
  *            notice; `grad` does the same for the gradients that builders compose
  *
+ * --truth: instead of one run, every command of the small cases alone, all that it does not declare as read poisoned
+ * (gpu/check.h): its declarations hold.
  * --driver NAME: the environment variable NAME names the driver's ICD file; skipped when it is not set.
  * Exit code 0, 1 when something failed, 77 when there is no Vulkan device or driver. */
 #include "support/op_cases.h"
@@ -154,12 +156,13 @@ static int check(const settings *s) {
         const double start = lk_time_seconds();
         for (int i = 0; i < op_case_count(); i++) {
             const op_case *k = op_case_at(i);
+            if (s->truth && (k->flags & CASE_DEVICE_ONLY) != 0) continue;
             /* Half of the cases lie at an odd offset; both halves have every op. */
             if (!few || (k->flags & CASE_FEW_GROUPS) != 0) check_case(&d, s, k, i % 2 == 0, &c);
         }
         op_device_close(&d);
         result |= report(few ? "check, 7 workgroups an axis" : "check", &c, lk_time_seconds() - start);
-        if (s->op != NULL) continue;
+        if (s->op != NULL || s->truth) continue;
         if (!few && c.wide == 0) {
             printf("FAILED no case has more than 65,535 workgroups\n");
             result = 1;
