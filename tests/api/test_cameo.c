@@ -159,7 +159,7 @@ static void unguided_steps_precise(void **state) {
 static void guided_iterations(void **state) {
     (void)state;
     skip_where_slow();
-    start(false);
+    start(true);
     likeness_image reference;
     ok(likeness_image_read(context, LIKENESS_SOURCE_DIR "/assets/samples/micah.png", &reference));
     likeness_personalize_params params = {.base = words(), .reference = &reference, .iterations = 3};
