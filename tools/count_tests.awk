@@ -38,8 +38,9 @@ program == "" { next }
     ok[program] += $4
     summary[program] = 1
 }
-/^\[  SKIPPED \] [0-9]+ test\(s\)/ {
-    left[program] += $4
+/^\[  SKIPPED \] .*[0-9]+ test\(s\)/ { # newer versions name the group first
+    match($0, /[0-9]+ test\(s\)/)
+    left[program] += substr($0, RSTART) + 0
     summary[program] = 1
 }
 /^\[  FAILED  \] .*[0-9]+ test\(s\)/ {
