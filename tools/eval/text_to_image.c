@@ -64,7 +64,7 @@ static likeness_status classifier_open(eval_run *run, classifier *c) {
         eval_network_open(&c->network, eval_device(run), eval_variants(run), run->classifier, 128, true, &run->error));
     for (int r = 0; r < READ_COUNT; r++) {
         char key[32], *rest = NULL;
-        snprintf(key, sizeof key, "likeness.%s", read_names[r]);
+        snprintf(key, sizeof key, "classes.%s", read_names[r]);
         const char *list = lk_onnx_metadata(&c->network.network.file, key);
         snprintf(c->names[r], sizeof c->names[r], "%s", list ? list : "");
         for (char *name = strtok_r(c->names[r], ",", &rest); name && c->class_count[r] < MAX_CLASSES;

@@ -110,8 +110,8 @@ def main(arguments=None):
     network = network.cpu().eval()
     onnx_writer.write(os.path.join(args.work, 'attributes.onnx'), network, data.SIZE, {
         'likeness.size': data.SIZE, 'likeness.mean': '0.5,0.5,0.5', 'likeness.std': '0.5,0.5,0.5', 'likeness.channels': 'RGB',
-        'likeness.style': ','.join(data.STYLES), 'likeness.hair': ','.join(HAIR), 'likeness.glasses': ','.join(GLASSES),
-        'likeness.accuracy': ','.join(f'{k}={v:.4f}' for k, v in right.items())})
+        'classes.style': ','.join(data.STYLES), 'classes.hair': ','.join(HAIR), 'classes.glasses': ','.join(GLASSES),
+        'accuracy': ','.join(f'{k}={v:.4f}' for k, v in right.items())})
     data.log(args, 'classifier', 'val accuracy ' + ' '.join(f'{k} {100 * v:.2f}' for k, v in right.items()))
 
 
