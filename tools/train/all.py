@@ -7,8 +7,8 @@
 #
 # Every stage keeps its state in the work folder and counts the time it has used, so that a second call goes on where
 # the first was stopped, at any moment, and a call after all is done only exports and measures.  --init-from takes
-# committed weights as the starting point of a stage whose state was lost.  On a GPU (--compile) all of it fits into a
-# few minutes: --budget 0.13.
+# committed weights as the starting point of a stage whose state was lost.  Meant for a GPU too (--compile, --budget
+# 0.13), where it has not been run yet.
 
 import argparse
 import multiprocessing
