@@ -2,19 +2,10 @@
 #include "api/model.h"
 
 #include "base/memory.h"
+#include "base/vector.h"
 #include "io/resize.h"
 
 #include <math.h>
-
-double lk_cosine_of(const float *a, const float *b, int32_t width) {
-    double ab = 0, aa = 0, bb = 0;
-    for (int32_t i = 0; i < width; i++) {
-        ab += (double)a[i] * (double)b[i];
-        aa += (double)a[i] * (double)a[i];
-        bb += (double)b[i] * (double)b[i];
-    }
-    return ab / (fmax(sqrt(aa), 1e-8) * fmax(sqrt(bb), 1e-8));
-}
 
 /* A reference takes the way of a generated picture: first it becomes one of the model's size, by the mean of what lies
  * under each pixel (as the training pictures were made), then the encoder's own preprocessing follows in the graph. */
@@ -67,7 +58,7 @@ likeness_status lk_encoder_compare(lk_encoder *encoder, likeness_model *model, c
     if (!encoder->present) return LIKENESS_OK;
     likeness_status status = lk_encoder_embed(encoder, model, a, &x, error);
     if (status == LIKENESS_OK) status = lk_encoder_embed(encoder, model, b, &y, error);
-    if (status == LIKENESS_OK) *cosine = lk_cosine_of(x, y, encoder->embed.width);
+    if (status == LIKENESS_OK) *cosine = lk_vector_cosine(x, y, (size_t)encoder->embed.width);
     lk_free(x);
     lk_free(y);
     return status;

@@ -66,7 +66,6 @@ likeness_status lk_picture_take(const lk_picture_network *picture, const likenes
  * *embedding has encoder->embed.width entries, in memory of lk_alloc. */
 likeness_status lk_encoder_embed(lk_encoder *encoder, likeness_model *model, const likeness_image *image,
                                  float **embedding, lk_error *error);
-double lk_cosine_of(const float *a, const float *b, int32_t width);
 /* Cosine of two pictures; NaN when the encoder is absent. */
 likeness_status lk_encoder_compare(lk_encoder *encoder, likeness_model *model, const likeness_image *a,
                                    const likeness_image *b, double *cosine, lk_error *error);

@@ -4,6 +4,7 @@
 #include "measure.h"
 
 #include "base/file.h"
+#include "base/vector.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -89,9 +90,9 @@ static void gradient_energy(void **state) {
 static void cosines(void **state) {
     (void)state;
     const float vectors[4][3] = {{1, 0, 0}, {2, 0, 0}, {0, 3, 0}, {-1, 0, 0}};
-    assert_close(eval_cosine(vectors[0], vectors[1], 3), 1, 1e-12);
-    assert_close(eval_cosine(vectors[0], vectors[2], 3), 0, 1e-12);
-    assert_close(eval_cosine((const float[]){1, 1}, (const float[]){1, 0}, 2), sqrt(0.5), 1e-12);
+    assert_close(lk_vector_cosine(vectors[0], vectors[1], 3), 1, 1e-12);
+    assert_close(lk_vector_cosine(vectors[0], vectors[2], 3), 0, 1e-12);
+    assert_close(lk_vector_cosine((const float[]){1, 1}, (const float[]){1, 0}, 2), sqrt(0.5), 1e-12);
     /* Pairs: 1, 0, -1, 0, -1, 0. */
     assert_close(eval_mean_pairwise_cosine(vectors[0], 4, 3), -1.0 / 6, 1e-12);
     assert_true(isnan(eval_mean_pairwise_cosine(vectors[0], 1, 3)));

@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "base/vector.h"
 #include "measure.h"
 
 #include <math.h>
@@ -77,8 +78,8 @@ static likeness_status real_values(eval_run *run, const eval_embeddings *e, cons
         for (int j = i + 1; j < e->val.count; j++)
             if (strcmp(eval_text(e->val.row[j], "style"), style) == 0 &&
                 strcmp(eval_text(e->val.row[j], "identity"), eval_text(e->val.row[i], "identity")) != 0)
-                eval_mean_add(&pairs, eval_cosine(eval_embedding(e, EVAL_JUDGE, i), eval_embedding(e, EVAL_JUDGE, j),
-                                                  e->width[EVAL_JUDGE]));
+                eval_mean_add(&pairs, lk_vector_cosine(eval_embedding(e, EVAL_JUDGE, i),
+                                                       eval_embedding(e, EVAL_JUDGE, j), (size_t)e->width[EVAL_JUDGE]));
     }
     *cosine = eval_mean_get(&pairs);
     *energy = eval_mean_get(&energies);

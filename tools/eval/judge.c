@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "base/vector.h"
 #include "measure.h"
 
 #include <math.h>
@@ -47,7 +48,7 @@ likeness_status eval_judges_compare(eval_run *run, eval_judges *judges, const ev
         if (!seen) return lk_fail(&run->error, LIKENESS_OUT_OF_MEMORY, "no memory for embeddings");
         likeness_status status = eval_network_run(&judges->network[which], pictures, count, &seen, &run->error);
         for (int i = 0; i < count && status == LIKENESS_OK; i++)
-            cosines[i][which] = eval_cosine(seen + (size_t)i * width, eval_embedding(e, which, reference), (int)width);
+            cosines[i][which] = lk_vector_cosine(seen + (size_t)i * width, eval_embedding(e, which, reference), width);
         lk_free(seen);
         LK_TRY(status);
     }
@@ -151,8 +152,8 @@ static size_t pair_scores(const eval_embeddings *e, int which, const char *style
         for (int j = i + 1; j < e->val.count; j++) {
             if (!same(&e->val, i, j, "style") || same(&e->val, i, j, "identity") != same_person) continue;
             if (scores)
-                scores[count] =
-                    (float)eval_cosine(eval_embedding(e, which, i), eval_embedding(e, which, j), e->width[which]);
+                scores[count] = (float)lk_vector_cosine(eval_embedding(e, which, i), eval_embedding(e, which, j),
+                                                        (size_t)e->width[which]);
             count++;
         }
     }
@@ -198,9 +199,19 @@ double eval_ceiling(const eval_embeddings *e, int which, int reference) {
     eval_mean accepted = {0};
     for (int i = 0; i < e->val.count; i++)
         if (i != reference && same(&e->val, i, reference, "identity"))
-            eval_mean_add(&accepted, eval_cosine(eval_embedding(e, which, i), eval_embedding(e, which, reference),
-                                                 e->width[which]) >= e->threshold[which]);
+            eval_mean_add(&accepted, lk_vector_cosine(eval_embedding(e, which, i), eval_embedding(e, which, reference),
+                                                      (size_t)e->width[which]) >= e->threshold[which]);
     return eval_mean_get(&accepted);
+}
+
+likeness_status eval_reference(eval_run *run, const eval_embeddings *e, const cJSON *row, int *at,
+                               likeness_image *picture) {
+    const char *name = eval_text(row, "reference");
+    char path[4096];
+    *at = eval_rows_find(&e->val, "file_name", name);
+    if (*at < 0) return lk_fail(&run->error, LIKENESS_BAD_FILE, "characters_val has no %s", name);
+    snprintf(path, sizeof path, "%s/characters_val/%s", run->data, name);
+    return eval_api(run, likeness_image_read(run->context, path, picture));
 }
 
 /* ---- the table ---- */

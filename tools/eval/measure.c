@@ -1,6 +1,8 @@
 /* tools/eval/measure.c - see measure.h. */
 #include "measure.h"
 
+#include "base/vector.h"
+
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
@@ -68,22 +70,12 @@ double eval_gradient_energy(const uint8_t *rgb, int width, int height) {
     return sum / (255.0 * 255.0) / ((double)width * height * 3);
 }
 
-double eval_cosine(const float *a, const float *b, int width) {
-    double aa = 0, bb = 0, ab = 0;
-    for (int i = 0; i < width; i++) {
-        aa += (double)a[i] * (double)a[i];
-        bb += (double)b[i] * (double)b[i];
-        ab += (double)a[i] * (double)b[i];
-    }
-    return ab / sqrt(fmax(aa * bb, 1e-30));
-}
-
 double eval_mean_pairwise_cosine(const float *vectors, int count, int width) {
     eval_mean mean = {0};
     for (int i = 0; i < count; i++)
         for (int j = i + 1; j < count; j++)
-            eval_mean_add(&mean,
-                          eval_cosine(vectors + (size_t)i * (size_t)width, vectors + (size_t)j * (size_t)width, width));
+            eval_mean_add(&mean, lk_vector_cosine(vectors + (size_t)i * (size_t)width,
+                                                  vectors + (size_t)j * (size_t)width, (size_t)width));
     return eval_mean_get(&mean);
 }
 

@@ -20,7 +20,6 @@ int eval_nearest_colour(const uint8_t (*palette)[3], int count, const double col
 /* Mean over pixels and channels of dx^2 + dy^2, forward differences of values 0..1: how much there is to see. */
 double eval_gradient_energy(const uint8_t *rgb, int width, int height);
 
-double eval_cosine(const float *a, const float *b, int width);
 /* Mean cosine over all pairs i < j of `count` vectors of `width` numbers. */
 double eval_mean_pairwise_cosine(const float *vectors, int count, int width);
 

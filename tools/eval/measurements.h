@@ -36,6 +36,10 @@ const float *eval_embedding(const eval_embeddings *e, int which, int row);
 /* Share of the real other pictures of the person that are accepted beside this reference. */
 double eval_ceiling(const eval_embeddings *e, int which, int reference_row);
 
+/* The reference picture that a row of eval/personalize.jsonl names, whole, and its row of the embeddings. */
+likeness_status eval_reference(eval_run *run, const eval_embeddings *e, const cJSON *row, int *at,
+                               likeness_image *picture);
+
 /* Encoder and judge, open, for pictures that were just made. */
 typedef struct eval_judges {
     eval_network network[2];

@@ -72,14 +72,10 @@ static likeness_status note(eval_run *run, const set *s, const cJSON *row, const
 static likeness_status make(eval_run *run, const set *s, int at, const char *key, eval_judges *judges,
                             eval_journal *journal) {
     const cJSON *row = s->rows.row[at];
-    int reference = eval_rows_find(&s->e.val, "file_name", eval_text(row, "reference"));
-    char path[4096];
+    int reference;
     likeness_image picture = {0};
     likeness_personalize_result result;
-    if (reference < 0)
-        return lk_fail(&run->error, LIKENESS_BAD_FILE, "characters_val has no %s", eval_text(row, "reference"));
-    snprintf(path, sizeof path, "%s/characters_val/%s", run->data, eval_text(row, "reference"));
-    LK_TRY(eval_api(run, likeness_image_read(run->context, path, &picture)));
+    LK_TRY(eval_reference(run, &s->e, row, &reference, &picture));
     likeness_personalize_params params = {
         .base = {.prompt = eval_text(row, "prompt"), .seed = (int64_t)eval_number(row, "seed")},
         .reference = &picture,

@@ -81,15 +81,11 @@ static likeness_status note(eval_run *run, const eval_embeddings *e, const eval_
 
 static likeness_status make(eval_run *run, const eval_embeddings *e, const eval_palette *palette, eval_judges *judges,
                             const cJSON *row, const way *w, const plan *p, eval_journal *journal) {
-    int reference = eval_rows_find(&e->val, "file_name", eval_text(row, "reference"));
-    char path[4096];
+    int reference;
     likeness_image picture = {0};
     film f = {.plan = p};
     likeness_personalize_result result;
-    if (reference < 0)
-        return lk_fail(&run->error, LIKENESS_BAD_FILE, "characters_val has no %s", eval_text(row, "reference"));
-    snprintf(path, sizeof path, "%s/characters_val/%s", run->data, eval_text(row, "reference"));
-    LK_TRY(eval_api(run, likeness_image_read(run->context, path, &picture)));
+    LK_TRY(eval_reference(run, e, row, &reference, &picture));
     likeness_personalize_params params = {
         .base = {.prompt = eval_text(row, "prompt"), .seed = (int64_t)eval_number(row, "seed")},
         .reference = &picture,
