@@ -55,6 +55,9 @@ likeness_status lk_run_start(lk_run *run, likeness_model *model, const likeness_
     run->latent_height = run->height / factor;
     run->latent_width = run->width / factor;
     run->dimension = (size_t)run->channels * (size_t)run->latent_height * (size_t)run->latent_width;
+    if (model->files.scheduler.prediction != LK_PREDICT_VELOCITY)
+        return lk_fail(error, LIKENESS_UNSUPPORTED, "%s predicts %s: only velocities are sampled so far",
+                       model->files.folder, lk_prediction_name(model->files.scheduler.prediction));
     return lk_flow_times(run->steps, model->files.scheduler.shift, run->times, error);
 }
 

@@ -167,11 +167,24 @@ likeness_status lk_json_parse(lk_json *json, const char *name, const char *text,
     return error->status;
 }
 
+/* Python writes "no lower bound" as -Infinity, which JSON does not know (diffusers: lambda_min_clipped): null here. */
+static void spell_no_bound(char *text, size_t size) {
+    static const char word[] = "-Infinity", null[] = "null     ";
+    bool quoted = false;
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] == '"') quoted = !quoted;
+        if (quoted && text[i] == '\\') i++;
+        if (!quoted && size - i >= sizeof word - 1 && memcmp(text + i, word, sizeof word - 1) == 0)
+            memcpy(text + i, null, sizeof null - 1);
+    }
+}
+
 likeness_status lk_json_read(lk_json *json, const char *path, size_t limit, lk_error *error) {
     uint8_t *data;
     size_t size;
     memset(json, 0, sizeof *json);
     LK_TRY(lk_file_read(path, limit, &data, &size, error));
+    spell_no_bound((char *)data, size);
     lk_json_parse(json, path, (const char *)data, size, error);
     lk_free(data);
     return error->status;

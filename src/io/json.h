@@ -6,7 +6,8 @@
  * that nobody asked for, so that a model refuses a config it does not fully understand.
  *
  * Limits: size given by the caller, nesting 64 levels, no duplicate keys in one object, valid UTF-8, nothing after the
- * end. cJSON's allocator is process-wide: the first document routes it through base/memory.h. */
+ * end; a file may say -Infinity, which counts as null. cJSON's allocator is process-wide: the first document routes it
+ * through base/memory.h. */
 #ifndef LK_IO_JSON_H
 #define LK_IO_JSON_H
 

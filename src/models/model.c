@@ -38,9 +38,16 @@ static likeness_status companion(lk_model *model, lk_json *json, lk_json_value *
     return *path ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open a model");
 }
 
-static likeness_status read_own_section(lk_model *model, lk_json *json, lk_error *error) {
+/* What the index says about sampling. */
+typedef struct index_sampling {
+    const char *scheduler; /* the class */
+    bool has_prediction;   /* ours, which counts over that of the scheduler's config */
+    lk_prediction prediction;
+} index_sampling;
+
+static likeness_status read_own_section(lk_model *model, lk_json *json, index_sampling *sampling, lk_error *error) {
     lk_json_value *own = lk_json_find(json, NULL, "likeness");
-    const char *name = lk_path_name(model->folder);
+    const char *name = lk_path_name(model->folder), *prediction = NULL;
     int64_t size = 0, steps = 0;
     if (!own) return copy_text(&model->name, name, error);
     if (!lk_json_is_object(own))
@@ -51,7 +58,11 @@ static likeness_status read_own_section(lk_model *model, lk_json *json, lk_error
     LK_TRY(lk_json_int_or(json, own, "size", 1, 65536, 0, &size, error));
     LK_TRY(lk_json_int_or(json, own, "steps", 1, 1000, 0, &steps, error));
     LK_TRY(lk_json_double_or(json, own, "guidance", 0, &model->guidance, error));
-    LK_TRY(lk_json_expect_text(json, own, "prediction", "velocity", error));
+    LK_TRY(lk_json_text_or(json, own, "prediction", NULL, &prediction, error));
+    sampling->has_prediction = prediction != NULL;
+    if (prediction && !lk_prediction_find(prediction, &sampling->prediction))
+        return lk_fail(error, LIKENESS_UNSUPPORTED, "%s: 'likeness.prediction' %s is not known", json->name,
+                       prediction);
     LK_TRY(companion(model, json, own, "identity_encoder", &model->identity_encoder, error));
     LK_TRY(companion(model, json, own, "judge", &model->judge, error));
     model->size = (int32_t)size;
@@ -70,7 +81,7 @@ static const char *const index_without_effect[] = {"_class_name",
                                                    "safety_checker",
                                                    NULL};
 
-static likeness_status read_index(lk_model *model, lk_json *json, const char **scheduler, lk_error *error) {
+static likeness_status read_index(lk_model *model, lk_json *json, index_sampling *sampling, lk_error *error) {
     const char *both[2];
     size_t count = 0;
     LK_TRY(check_component(json, "unet", "UNet2DConditionModel", error));
@@ -79,40 +90,9 @@ static likeness_status read_index(lk_model *model, lk_json *json, const char **s
     LK_TRY(check_component(json, "tokenizer", "CLIPTokenizer", error));
     LK_TRY(lk_json_texts(json, NULL, "scheduler", both, 2, &count, error));
     if (count != 2) return lk_fail(error, LIKENESS_BAD_FILE, "%s: 'scheduler' names no class", json->name);
-    *scheduler = both[1];
-    LK_TRY(read_own_section(model, json, error));
+    sampling->scheduler = both[1];
+    LK_TRY(read_own_section(model, json, sampling, error));
     lk_config_ignore(json, index_without_effect);
-    return lk_json_unused(json, NULL, error);
-}
-
-/* ---- scheduler ---- */
-
-/* Of a flow: parameters of the dynamic shift, which is refused below, and of samplers that are chosen here. */
-static const char *const flow_without_effect[] = {"_diffusers_version", "_name_or_path",     "base_image_seq_len",
-                                                  "base_shift",         "max_image_seq_len", "max_shift",
-                                                  "shift_terminal",     "time_shift_type",   NULL};
-
-static likeness_status read_flow(lk_scheduler_config *c, lk_json *json, lk_error *error) {
-    static const char *const off[] = {"invert_sigmas",        "stochastic_sampling",    "use_beta_sigmas",
-                                      "use_dynamic_shifting", "use_exponential_sigmas", "use_karras_sigmas"};
-    LK_TRY(lk_config_class(json, "FlowMatchEulerDiscreteScheduler", error));
-    c->prediction = LK_PREDICT_VELOCITY;
-    LK_TRY(lk_json_double_or(json, NULL, "shift", 1, &c->shift, error));
-    if (!(c->shift > 0)) return lk_fail(error, LIKENESS_BAD_FILE, "%s: 'shift' is not positive", json->name);
-    for (size_t i = 0; i < sizeof off / sizeof *off; i++)
-        LK_TRY(lk_json_expect_bool(json, NULL, off[i], false, error));
-    LK_TRY(lk_json_expect_null(json, NULL, "shift_terminal", error));
-    lk_config_ignore(json, flow_without_effect);
-    return LIKENESS_OK;
-}
-
-static likeness_status read_scheduler(lk_scheduler_config *c, lk_json *json, const char *class_name, lk_error *error) {
-    LK_TRY(lk_config_int(json, "num_train_timesteps", 1000, 1000, 1000, &c->train_timesteps, error));
-    if (strcmp(class_name, "FlowMatchEulerDiscreteScheduler") != 0)
-        return lk_fail(error, LIKENESS_UNSUPPORTED,
-                       "%s: the scheduler is a %s, only FlowMatchEulerDiscreteScheduler (rectified flow) is supported",
-                       json->name, class_name);
-    LK_TRY(read_flow(c, json, error));
     return lk_json_unused(json, NULL, error);
 }
 
@@ -120,14 +100,15 @@ static likeness_status read_scheduler(lk_scheduler_config *c, lk_json *json, con
 
 static likeness_status open_index(lk_model *model, lk_error *error) {
     lk_json json, scheduler;
-    const char *class_name = NULL;
+    index_sampling sampling = {0};
     LK_TRY(lk_config_read(&json, model->folder, "model_index.json", error));
-    likeness_status status = read_index(model, &json, &class_name, error);
+    likeness_status status = read_index(model, &json, &sampling, error);
     char *folder = lk_path_join(model->folder, "scheduler");
     if (!folder) status = lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open a model");
     if (status == LIKENESS_OK) status = lk_config_read(&scheduler, folder, "scheduler_config.json", error);
     if (status == LIKENESS_OK) {
-        status = read_scheduler(&model->scheduler, &scheduler, class_name, error);
+        status = lk_scheduler_config_read(&model->scheduler, &scheduler, sampling.scheduler, error);
+        if (sampling.has_prediction) model->scheduler.prediction = sampling.prediction;
         lk_json_free(&scheduler);
     }
     lk_free(folder);

@@ -15,15 +15,8 @@
 #include "io/tokenizer.h"
 #include "models/autoencoder_kl.h"
 #include "models/clip_text.h"
+#include "models/scheduler_config.h"
 #include "models/unet2d.h"
-
-typedef enum lk_prediction { LK_PREDICT_VELOCITY, LK_PREDICT_EPSILON, LK_PREDICT_V } lk_prediction;
-
-typedef struct lk_scheduler_config {
-    lk_prediction prediction; /* VELOCITY: rectified flow (FlowMatchEulerDiscreteScheduler) */
-    int32_t train_timesteps;
-    double shift; /* of the flow's time grid; 1: none */
-} lk_scheduler_config;
 
 typedef struct lk_model {
     char *folder;

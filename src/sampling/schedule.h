@@ -1,4 +1,4 @@
-/* sampling/schedule.h - times and noise of a flow sampler. Time t = 1 is noise, t = 0 is data. */
+/* sampling/schedule.h - times of a flow, and noise. Time t = 1 is noise, t = 0 is data. */
 #ifndef LK_SAMPLING_SCHEDULE_H
 #define LK_SAMPLING_SCHEDULE_H
 
