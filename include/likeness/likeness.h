@@ -103,8 +103,20 @@ likeness_status likeness_image_sheet(likeness_context *context, const likeness_i
 /* ---- models
  * ---------------------------------------------------------------------------------------------------------- */
 
-/* A diffusers folder. Beside it Likeness' own files identity_encoder.onnx and judge.onnx are used where present. */
-likeness_status likeness_load(likeness_context *context, const char *folder, likeness_model **model);
+typedef struct likeness_load_params {
+    /* What a single file predicts: "eps", "v", "velocity", "instaflow", "diff_eps", "ddim_eps" (PeRFlow); NULL: what
+     * the file says. */
+    const char *prediction;
+    bool averaged; /* a single file's averaged U-Net weights (EMA), where it has them */
+} likeness_load_params;
+
+/* A diffusers folder, or a Stable Diffusion 1.x or 2.x checkpoint in one safetensors file; which of them, and which
+ * version, is told from what is inside. Likeness' own files identity_encoder.onnx and judge.onnx in a folder are used
+ * where its model_index.json names them. */
+likeness_status likeness_load(likeness_context *context, const char *path, likeness_model **model);
+/* params NULL: all defaults. */
+likeness_status likeness_load_with(likeness_context *context, const char *path, const likeness_load_params *params,
+                                   likeness_model **model);
 void likeness_unload(likeness_model *model);
 /* Replaces the identity encoder by another ONNX file. */
 likeness_status likeness_set_discriminator(likeness_model *model, const char *onnx_path);

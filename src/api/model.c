@@ -39,7 +39,8 @@ static void add_weights(lk_sha256 *hash, const lk_safetensors *file) {
         lk_sha256_add(hash, file->mappings[i].data, file->mappings[i].size);
 }
 
-/* Everything that decides what generate computes; the encoders have hashes of their own. */
+/* Everything that decides what generate computes; the encoders have hashes of their own. Of a single file it is the
+ * file's own hash, as others write it into their pictures. */
 static likeness_status hash_model(likeness_model *model, lk_error *error) {
     static const char *const configs[] = {"scheduler/scheduler_config.json",
                                           "tokenizer/vocab.json",
@@ -51,8 +52,9 @@ static likeness_status hash_model(likeness_model *model, lk_error *error) {
                                           "vae/config.json"};
     lk_sha256 hash;
     lk_sha256_init(&hash);
-    for (size_t i = 0; i < sizeof configs / sizeof *configs; i++)
+    for (size_t i = 0; i < sizeof configs / sizeof *configs && model->files.checkpoint.count == 0; i++)
         LK_TRY(add_config(&hash, model->files.folder, configs[i], error));
+    add_weights(&hash, &model->files.checkpoint);
     add_weights(&hash, &model->files.text.file);
     add_weights(&hash, &model->files.unet.file);
     add_weights(&hash, &model->files.vae.file);
@@ -110,23 +112,39 @@ static likeness_status open_encoders(likeness_model *model, lk_error *error) {
     return encoder_open(&model->judge, model->files.judge, "judge", model->judge_weights, error);
 }
 
-likeness_status likeness_load(likeness_context *context, const char *folder, likeness_model **out) {
+/* Lines of the model's notes, to the warning callback. */
+static void warn_of_notes(likeness_context *context, const lk_text *notes) {
+    for (const char *line = lk_text_get(notes); *line; line += strcspn(line, "\n") + 1)
+        lk_context_warn(context, "%.*s", (int)strcspn(line, "\n"), line);
+}
+
+likeness_status likeness_load(likeness_context *context, const char *path, likeness_model **out) {
+    return likeness_load_with(context, path, NULL, out);
+}
+
+likeness_status likeness_load_with(likeness_context *context, const char *path, const likeness_load_params *params,
+                                   likeness_model **out) {
+    static const likeness_load_params defaults;
+    if (!params) params = &defaults;
     lk_error *error = lk_context_begin(context);
     *out = NULL;
     if (!context->device) return lk_fail(error, LIKENESS_USAGE, "a context without a device cannot load a model");
     likeness_model *model = lk_alloc(1, sizeof *model);
     if (!model) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to load a model");
-    likeness_status status = lk_model_open(&model->files, folder, context->options.precise, error);
+    lk_model_options options = {
+        .precise = context->options.precise, .averaged = params->averaged, .prediction = params->prediction};
+    likeness_status status = lk_model_open_with(&model->files, path, &options, error);
     if (status != LIKENESS_OK) {
         lk_free(model);
         return status;
     }
+    warn_of_notes(context, &model->files.notes);
     model->context = context;
     model->name = model->files.name;
     model->default_steps = model->files.steps > 0 ? model->files.steps : 20;
     model->default_cfg_scale = model->files.guidance > 0 ? model->files.guidance : 1;
     model->default_width = model->default_height = model->files.size;
-    status = open_encoders(model, error);
+    if (status == LIKENESS_OK) status = open_encoders(model, error);
     if (status == LIKENESS_OK) status = hash_model(model, error);
     if (status != LIKENESS_OK) {
         likeness_unload(model);

@@ -5,7 +5,9 @@ enum { PICTURES = CLI_GENERATE | CLI_PERSONALIZE, EVERYWHERE = 0xff, ON_DEVICE =
 
 const cli_option_row cli_option_table[] = {
     {'r', "reference", "FILE", "picture of the person (PNG or JPEG)", CLI_PERSONALIZE},
-    {'m', "model", "FOLDER", "model in diffusers layout (default: assets/cameo)", PICTURES | CLI_COMPARE},
+    {'m', "model", "PATH", "diffusers folder or SD 1/2 file (default: assets/cameo)", PICTURES | CLI_COMPARE},
+    {OPT_PREDICTION, "prediction", "NAME", "what a single file predicts: eps, v, velocity, ...", PICTURES},
+    {OPT_EMA, "ema", NULL, "a single file's averaged weights", PICTURES},
     {'p', "prompt", "TEXT", "what the picture shows", PICTURES},
     {'n', "negative-prompt", "TEXT", "what it must not show; with --cfg-scale not 1", PICTURES},
     {'o', "output", "FILE", "default: output.png; %03d in it counts a batch", PICTURES},

@@ -95,6 +95,12 @@ static bool set_option(cli_options *o, const cli_option_row *row, const char *ar
     case 'm':
         o->model = argument;
         return true;
+    case OPT_PREDICTION:
+        o->load.prediction = argument;
+        return true;
+    case OPT_EMA:
+        o->load.averaged = true;
+        return true;
     case 'p':
         o->prompt = argument;
         return true;

@@ -22,6 +22,7 @@ typedef struct cli_options {
     bool seed_given;
     int width, height, steps, batch, iterations, preview_interval, reading, max_groups_axis;
     double cfg_scale, id_scale, step_factor, until;
+    likeness_load_params load;
     likeness_method method;
     bool rank, precise, verbose, recompute, no_sheet;
     uint64_t max_block, max_memory;

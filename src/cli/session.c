@@ -60,7 +60,7 @@ int cli_run_doctor(likeness_context *context, bool table) {
 }
 
 /* LIKENESS_MODEL, then assets/cameo in the current folder, then where the install target puts it. */
-static const char *model_folder(const cli_options *options) {
+static const char *model_path(const cli_options *options) {
     if (options->model) return options->model;
     const char *variable = getenv("LIKENESS_MODEL");
     if (variable && variable[0]) return variable;
@@ -86,7 +86,7 @@ int cli_open(const cli_options *options, bool want_model, likeness_context **con
         }
     }
     if (status == LIKENESS_OK && want_model) {
-        status = likeness_load(*context, model_folder(options), model);
+        status = likeness_load_with(*context, model_path(options), &options->load, model);
         if (status == LIKENESS_OK && options->discriminator)
             status = likeness_set_discriminator(*model, options->discriminator);
     }

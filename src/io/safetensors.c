@@ -226,6 +226,9 @@ static likeness_status finish(lk_safetensors *file, lk_error *error) {
         qsort(file->tensors, file->count, sizeof *file->tensors, compare_names);
         for (size_t i = 1; i < file->count; i++)
             if (strcmp(file->tensors[i].name, file->tensors[i - 1].name) == 0) {
+                if (file->tensors[i].origin)
+                    lk_fail(error, LIKENESS_BAD_FILE, "%s: tensors '%.200s' and '%.200s' are the same one", file->name,
+                            file->tensors[i - 1].origin, file->tensors[i].origin);
                 lk_fail(error, LIKENESS_BAD_FILE, "%s: tensor '%.200s' lies in two of its files", file->name,
                         file->tensors[i].name);
                 break;
@@ -352,6 +355,41 @@ void lk_safetensors_close(lk_safetensors *file) {
     memset(file, 0, sizeof *file);
 }
 
+/* ---- views ---- */
+
+likeness_status lk_safetensors_view_begin(lk_safetensors *view, const char *name, size_t capacity, lk_error *error) {
+    LK_TRY(begin(view, name, error));
+    view->tensors = lk_arena_alloc(&view->arena, capacity + 1, sizeof *view->tensors);
+    return view->tensors ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open '%s'", name);
+}
+
+likeness_status lk_safetensors_view_add(lk_safetensors *view, lk_safetensor *source, const char *name, size_t first,
+                                        int rank, const int64_t *shape, lk_error *error) {
+    lk_safetensor part = *source;
+    size_t size = dtypes[source->dtype].bytes, elements = 1;
+    for (int i = 0; i < rank; i++) {
+        part.shape[i] = shape[i];
+        elements *= (size_t)shape[i];
+    }
+    if (first > source->elements || elements > source->elements - first)
+        return lk_fail(error, LIKENESS_BAD_FILE, "%s: tensor '%.200s' is too small to hold '%.200s'", view->name,
+                       source->name, name);
+    part.rank = rank;
+    part.elements = elements;
+    part.bytes = elements * size;
+    if (part.bytes) part.data = source->data + first * size;
+    part.begin = source->begin + first * size;
+    part.origin = source->name;
+    part.used = false;
+    part.name = lk_arena_strdup(&view->arena, name);
+    if (!part.name) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open '%s'", view->name);
+    source->used = true;
+    view->tensors[view->count++] = part;
+    return LIKENESS_OK;
+}
+
+likeness_status lk_safetensors_view_finish(lk_safetensors *view, lk_error *error) { return finish(view, error); }
+
 /* ---- access ---- */
 
 lk_safetensor *lk_safetensors_find(const lk_safetensors *file, const char *name) {
@@ -371,7 +409,7 @@ likeness_status lk_safetensors_get(lk_safetensors *file, const char *name, int r
         lk_dims_text(has, sizeof has, found->rank, found->shape);
         lk_dims_text(wants, sizeof wants, rank, shape);
         return lk_fail(error, LIKENESS_BAD_FILE, "%s: tensor '%.200s' has the shape %s, the configuration asks for %s",
-                       file->name, name, has, wants);
+                       file->name, found->origin ? found->origin : name, has, wants);
     }
     found->used = true;
     *tensor = found;

@@ -54,8 +54,9 @@ typedef struct lk_safetensor {
     int64_t shape[LK_SAFETENSOR_MAX_RANK];
     size_t elements, bytes;
     const uint8_t *data; /* little endian, unaligned; never NULL unless bytes is 0 */
-    bool used;           /* set by lk_safetensors_get */
+    bool used;           /* set by lk_safetensors_get, and when a view takes it */
     uint64_t begin;      /* in the data part of its file */
+    const char *origin;  /* in a view: its name in the file; else NULL */
 } lk_safetensor;
 
 typedef struct lk_safetensors {
@@ -76,6 +77,18 @@ likeness_status lk_safetensors_open_folder(lk_safetensors *file, const char *fol
 likeness_status lk_safetensors_parse(lk_safetensors *file, const char *name, const uint8_t *data, size_t size,
                                      lk_error *error);
 void lk_safetensors_close(lk_safetensors *file);
+
+/* ---- views: tensors of a file under other names, in other shapes, or cut; nothing is copied. The file must stay. ----
+ */
+
+likeness_status lk_safetensors_view_begin(lk_safetensors *view, const char *name, size_t capacity, lk_error *error);
+/* Adds the part of `source` that begins at element `first` as `name` with this shape, and marks the source as used. */
+likeness_status lk_safetensors_view_add(lk_safetensors *view, lk_safetensor *source, const char *name, size_t first,
+                                        int rank, const int64_t *shape, lk_error *error);
+/* Sorts; two tensors of one name are LIKENESS_BAD_FILE. */
+likeness_status lk_safetensors_view_finish(lk_safetensors *view, lk_error *error);
+
+/* ---- access ---- */
 
 /* NULL when there is none of that name. */
 lk_safetensor *lk_safetensors_find(const lk_safetensors *file, const char *name);

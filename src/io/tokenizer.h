@@ -45,6 +45,9 @@ likeness_status lk_tokenizer_open(lk_tokenizer *tokenizer, const char *folder, l
 /* The same from the two files' contents; default special tokens. */
 likeness_status lk_tokenizer_parse(lk_tokenizer *tokenizer, const char *name, const char *vocabulary,
                                    size_t vocabulary_size, const char *merges, size_t merges_size, lk_error *error);
+/* CLIP's own vocabulary, made from the merges that are built in (third_party/data): for checkpoints that bring no
+ * tokenizer. pad_with_zero: padding is token 0, as OpenCLIP and Stable Diffusion 2.x have it. */
+likeness_status lk_tokenizer_open_clip(lk_tokenizer *tokenizer, bool pad_with_zero, lk_error *error);
 void lk_tokenizer_close(lk_tokenizer *tokenizer);
 
 /* All tokens of the text, without begin, end and padding; *ids in memory of lk_alloc (NULL when there are none). Text

@@ -215,14 +215,23 @@ static likeness_status declare_all(lk_vae *model, lk_error *error) {
     return status;
 }
 
-likeness_status lk_vae_open(lk_vae *model, const char *folder, lk_weights *encoder_weights, lk_weights *decoder_weights,
-                            lk_error *error) {
-    memset(model, 0, sizeof *model);
-    LK_TRY(lk_vae_read_config(&model->config, folder, error));
-    LK_TRY(lk_safetensors_open_folder(&model->file, folder, "diffusion_pytorch_model", error));
+likeness_status lk_vae_open_view(lk_vae *model, const lk_vae_config *config, lk_safetensors *view,
+                                 lk_weights *encoder_weights, lk_weights *decoder_weights, lk_error *error) {
+    *model = (lk_vae){.config = *config, .file = *view};
+    memset(view, 0, sizeof *view);
     model->encoder = (lk_weight_source){encoder_weights, &model->file, "vae", ""};
     model->decoder = (lk_weight_source){decoder_weights, &model->file, "vae", ""};
-    likeness_status status = declare_all(model, error);
+    return declare_all(model, error);
+}
+
+likeness_status lk_vae_open(lk_vae *model, const char *folder, lk_weights *encoder_weights, lk_weights *decoder_weights,
+                            lk_error *error) {
+    lk_vae_config config;
+    lk_safetensors file;
+    memset(model, 0, sizeof *model);
+    LK_TRY(lk_vae_read_config(&config, folder, error));
+    LK_TRY(lk_safetensors_open_folder(&file, folder, "diffusion_pytorch_model", error));
+    likeness_status status = lk_vae_open_view(model, &config, &file, encoder_weights, decoder_weights, error);
     if (status != LIKENESS_OK) lk_error_prefix(error, "%s", folder);
     return status;
 }

@@ -29,6 +29,9 @@ typedef struct lk_vae {
 /* Like lk_unet_open; the two sets may be the same one, or NULL for a half that is not needed. */
 likeness_status lk_vae_open(lk_vae *model, const char *folder, lk_weights *encoder_weights, lk_weights *decoder_weights,
                             lk_error *error);
+/* The same from tensors under diffusers' names, which are taken over (closed with the model, even after a failure). */
+likeness_status lk_vae_open_view(lk_vae *model, const lk_vae_config *config, lk_safetensors *view,
+                                 lk_weights *encoder_weights, lk_weights *decoder_weights, lk_error *error);
 void lk_vae_close(lk_vae *model);
 likeness_status lk_vae_read_config(lk_vae_config *config, const char *folder, lk_error *error);
 

@@ -166,13 +166,22 @@ static likeness_status declare(lk_clip_text *model, lk_error *error) {
     return status;
 }
 
-likeness_status lk_clip_text_open(lk_clip_text *model, const char *folder, lk_weights *weights, lk_error *error) {
-    memset(model, 0, sizeof *model);
-    LK_TRY(lk_clip_text_read_config(&model->config, folder, error));
-    LK_TRY(lk_safetensors_open_folder(&model->file, folder, "model", error));
+likeness_status lk_clip_text_open_view(lk_clip_text *model, const lk_clip_text_config *config, lk_safetensors *view,
+                                       lk_weights *weights, lk_error *error) {
+    *model = (lk_clip_text){.config = *config, .file = *view};
+    memset(view, 0, sizeof *view);
     bool wrapped = lk_safetensors_find(&model->file, "text_model.embeddings.token_embedding.weight") != NULL;
     model->source = (lk_weight_source){weights, &model->file, "text_encoder", wrapped ? "text_model." : ""};
-    likeness_status status = declare(model, error);
+    return declare(model, error);
+}
+
+likeness_status lk_clip_text_open(lk_clip_text *model, const char *folder, lk_weights *weights, lk_error *error) {
+    lk_clip_text_config config;
+    lk_safetensors file;
+    memset(model, 0, sizeof *model);
+    LK_TRY(lk_clip_text_read_config(&config, folder, error));
+    LK_TRY(lk_safetensors_open_folder(&file, folder, "model", error));
+    likeness_status status = lk_clip_text_open_view(model, &config, &file, weights, error);
     if (status != LIKENESS_OK) lk_error_prefix(error, "%s", folder);
     return status;
 }

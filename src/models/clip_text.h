@@ -25,6 +25,10 @@ typedef struct lk_clip_text {
 /* Reads FOLDER/config.json and FOLDER/model.safetensors, declares every weight in `weights` (which must be destroyed
  * before the model is closed) and refuses left-over tensors. */
 likeness_status lk_clip_text_open(lk_clip_text *model, const char *folder, lk_weights *weights, lk_error *error);
+/* The same from tensors under transformers' names, which are taken over (closed with the model, even after a failure).
+ */
+likeness_status lk_clip_text_open_view(lk_clip_text *model, const lk_clip_text_config *config, lk_safetensors *view,
+                                       lk_weights *weights, lk_error *error);
 void lk_clip_text_close(lk_clip_text *model);
 likeness_status lk_clip_text_read_config(lk_clip_text_config *config, const char *folder, lk_error *error);
 

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "models/checkpoint.h"
 #include "models/config_file.h"
 
 #include <stdio.h>
@@ -159,28 +160,96 @@ static likeness_status check_together(lk_model *model, lk_error *error) {
     return LIKENESS_OK;
 }
 
-static likeness_status open_all(lk_model *model, const char *folder, bool precise, lk_error *error) {
+static likeness_status open_folder(lk_model *model, lk_error *error) {
     static const char *const names[] = {"tokenizer", "text_encoder", "unet", "vae"};
-    lk_weights **sets[] = {&model->text_weights, &model->unet_weights, &model->picture_weights, &model->encode_weights};
-    LK_TRY(copy_text(&model->folder, folder, error));
-    if (!lk_directory_exists(folder))
-        return lk_fail(error, LIKENESS_IO, "%s: there is no such folder; a model is a folder of diffusers' layout",
-                       folder);
-    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
-        *sets[i] = lk_weights_create(precise);
-        if (!*sets[i]) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open a model");
-    }
     LK_TRY(open_index(model, error));
     for (int i = TOKENIZER; i <= VAE; i++)
         LK_TRY(open_component(model, (component)i, names[i], error));
+    return LIKENESS_OK;
+}
+
+/* The file's name without its ending. */
+static likeness_status name_of_file(lk_model *model, lk_error *error) {
+    LK_TRY(copy_text(&model->name, lk_path_name(model->folder), error));
+    size_t length = strlen(model->name), ending = strlen(".safetensors");
+    if (length > ending && lk_ends_with(model->name, ".safetensors")) model->name[length - ending] = 0;
+    return LIKENESS_OK;
+}
+
+static likeness_status single_file_sampling(lk_model *model, const lk_checkpoint *file, const char *said,
+                                            lk_error *error) {
+    lk_prediction prediction = file->predicts_v ? LK_PREDICT_V : LK_PREDICT_EPSILON;
+    if (said && !lk_prediction_find(said, &prediction))
+        return lk_fail(error, LIKENESS_USAGE, "the prediction '%s' is not known", said);
+    if (!file->prediction_known && !said)
+        lk_text_addf(&model->notes,
+                     "%s: the file does not say whether it predicts v (the 768 pixel models of Stable Diffusion 2.x) "
+                     "or the noise (the base models): v is assumed; --prediction eps for the others\n",
+                     model->folder);
+    model->scheduler = lk_scheduler_config_stable_diffusion(prediction);
+    if (prediction == LK_PREDICT_DIFF_EPS || prediction == LK_PREDICT_DDIM_EPS)
+        model->scheduler.solver = LK_SOLVER_PERFLOW;
+    else if (prediction != LK_PREDICT_EPSILON && prediction != LK_PREDICT_V)
+        model->scheduler.solver = LK_SOLVER_EULER;
+    else {
+        model->guidance = 7.5;
+        model->steps = 25;
+    }
+    if (file->is.family == LK_FAMILY_SD2) model->unet.config.sample_size = prediction == LK_PREDICT_V ? 96 : 64;
+    return LIKENESS_OK;
+}
+
+/* What is moved into the model is gone from the checkpoint, so that closing the rest is right in every case. */
+static likeness_status take_checkpoint(lk_model *model, lk_checkpoint *file, const lk_model_options *options,
+                                       lk_error *error) {
+    model->checkpoint = file->file;
+    memset(&file->file, 0, sizeof file->file);
+    model->notes = file->notes;
+    file->notes = (lk_text)LK_TEXT_INIT;
+    LK_TRY(name_of_file(model, error));
+    LK_TRY(lk_tokenizer_open_clip(&model->tokenizer, file->is.family == LK_FAMILY_SD2, error));
+    LK_TRY(lk_clip_text_open_view(&model->text, &file->text_config, &file->text, model->text_weights, error));
+    LK_TRY(lk_unet_open_view(&model->unet, &file->unet_config, &file->unet, model->unet_weights, error));
+    LK_TRY(lk_vae_open_view(&model->vae, &file->vae_config, &file->vae, model->encode_weights, model->picture_weights,
+                            error));
+    return single_file_sampling(model, file, options->prediction, error);
+}
+
+static likeness_status open_file(lk_model *model, const lk_model_options *options, lk_error *error) {
+    lk_checkpoint file;
+    LK_TRY(lk_checkpoint_open(&file, model->folder, options->averaged, error));
+    likeness_status status = take_checkpoint(model, &file, options, error);
+    lk_checkpoint_close(&file);
+    return status;
+}
+
+static likeness_status open_all(lk_model *model, const char *path, const lk_model_options *options, lk_error *error) {
+    lk_weights **sets[] = {&model->text_weights, &model->unet_weights, &model->picture_weights, &model->encode_weights};
+    LK_TRY(copy_text(&model->folder, path, error));
+    if (!lk_directory_exists(path) && !lk_file_exists(path))
+        return lk_fail(error, LIKENESS_IO,
+                       "%s: there is no such file or folder; a model is a folder of diffusers' layout or a "
+                       "safetensors file",
+                       path);
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
+        *sets[i] = lk_weights_create(options->precise);
+        if (!*sets[i]) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open a model");
+    }
+    LK_TRY(lk_directory_exists(path) ? open_folder(model, error) : open_file(model, options, error));
+    if (model->notes.failed) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open a model");
     return check_together(model, error);
 }
 
-likeness_status lk_model_open(lk_model *model, const char *folder, bool precise, lk_error *error) {
+likeness_status lk_model_open_with(lk_model *model, const char *path, const lk_model_options *options,
+                                   lk_error *error) {
     memset(model, 0, sizeof *model);
-    likeness_status status = open_all(model, folder, precise, error);
+    likeness_status status = open_all(model, path, options, error);
     if (status != LIKENESS_OK) lk_model_close(model);
     return status;
+}
+
+likeness_status lk_model_open(lk_model *model, const char *path, bool precise, lk_error *error) {
+    return lk_model_open_with(model, path, &(lk_model_options){.precise = precise}, error);
 }
 
 void lk_model_close(lk_model *model) {
@@ -192,6 +261,8 @@ void lk_model_close(lk_model *model) {
     lk_unet_close(&model->unet);
     lk_clip_text_close(&model->text);
     lk_tokenizer_close(&model->tokenizer);
+    lk_safetensors_close(&model->checkpoint);
+    lk_text_free(&model->notes);
     lk_free(model->folder);
     lk_free(model->name);
     lk_free(model->identity_encoder);

@@ -1,4 +1,4 @@
-/* models/model.h - a whole text-to-image model in a folder of diffusers' layout.
+/* models/model.h - a whole text-to-image model: a folder of diffusers' layout, or one file (models/checkpoint.h).
  *
  *   model_index.json   _class_name, components, and for Likeness's own models "likeness": {name, size, prediction,
  * steps, guidance, identity_encoder, judge} scheduler/  tokenizer/  text_encoder/  unet/  vae/     a config and
@@ -12,14 +12,23 @@
 #ifndef LK_MODELS_MODEL_H
 #define LK_MODELS_MODEL_H
 
+#include "base/text.h"
 #include "io/tokenizer.h"
 #include "models/autoencoder_kl.h"
 #include "models/clip_text.h"
 #include "models/scheduler_config.h"
 #include "models/unet2d.h"
 
+typedef struct lk_model_options {
+    bool precise;           /* matrices are kept f32 on the device */
+    bool averaged;          /* a single file's averaged U-Net (EMA) */
+    const char *prediction; /* of a single file, a name that lk_prediction_find knows; NULL: what the file says */
+} lk_model_options;
+
 typedef struct lk_model {
-    char *folder;
+    char *folder;                   /* or file */
+    lk_safetensors checkpoint;      /* the whole single file, else empty: the components are views of it */
+    lk_text notes;                  /* what the user should know about the files, a line each */
     char *name;                     /* of the model, never NULL */
     int32_t size;                   /* side of its pictures */
     int32_t steps;                  /* default number of steps, 0: not said */
@@ -33,9 +42,9 @@ typedef struct lk_model {
     lk_weights *text_weights, *unet_weights, *picture_weights, *encode_weights;
 } lk_model;
 
-/* precise: matrices are kept f32 on the device. After a failure nothing is open. Graphs, plans and instances must be
- * destroyed before the model is closed. */
-likeness_status lk_model_open(lk_model *model, const char *folder, bool precise, lk_error *error);
+/* After a failure nothing is open. Graphs, plans and instances must be destroyed before the model is closed. */
+likeness_status lk_model_open_with(lk_model *model, const char *path, const lk_model_options *options, lk_error *error);
+likeness_status lk_model_open(lk_model *model, const char *path, bool precise, lk_error *error);
 void lk_model_close(lk_model *model);
 
 #endif

@@ -192,12 +192,21 @@ static likeness_status declare(lk_unet *model, lk_error *error) {
     return status;
 }
 
-likeness_status lk_unet_open(lk_unet *model, const char *folder, lk_weights *weights, lk_error *error) {
-    memset(model, 0, sizeof *model);
-    LK_TRY(lk_unet_read_config(&model->config, folder, error));
-    LK_TRY(lk_safetensors_open_folder(&model->file, folder, "diffusion_pytorch_model", error));
+likeness_status lk_unet_open_view(lk_unet *model, const lk_unet_config *config, lk_safetensors *view,
+                                  lk_weights *weights, lk_error *error) {
+    *model = (lk_unet){.config = *config, .file = *view};
+    memset(view, 0, sizeof *view);
     model->source = (lk_weight_source){weights, &model->file, "unet", ""};
-    likeness_status status = declare(model, error);
+    return declare(model, error);
+}
+
+likeness_status lk_unet_open(lk_unet *model, const char *folder, lk_weights *weights, lk_error *error) {
+    lk_unet_config config;
+    lk_safetensors file;
+    memset(model, 0, sizeof *model);
+    LK_TRY(lk_unet_read_config(&config, folder, error));
+    LK_TRY(lk_safetensors_open_folder(&file, folder, "diffusion_pytorch_model", error));
+    likeness_status status = lk_unet_open_view(model, &config, &file, weights, error);
     if (status != LIKENESS_OK) lk_error_prefix(error, "%s", folder);
     return status;
 }

@@ -51,6 +51,9 @@ typedef struct lk_unet_inputs {
 /* Reads FOLDER/config.json and the safetensors beside it, declares every weight in `weights` (which must be destroyed
  * before the model is closed) and refuses left-over tensors. */
 likeness_status lk_unet_open(lk_unet *model, const char *folder, lk_weights *weights, lk_error *error);
+/* The same from tensors under diffusers' names, which are taken over (closed with the model, even after a failure). */
+likeness_status lk_unet_open_view(lk_unet *model, const lk_unet_config *config, lk_safetensors *view,
+                                  lk_weights *weights, lk_error *error);
 void lk_unet_close(lk_unet *model);
 likeness_status lk_unet_read_config(lk_unet_config *config, const char *folder, lk_error *error);
 
