@@ -34,7 +34,7 @@ def walk(args, unet, text, tokenizer, table, random, guidance, count):
     parts, empty = [], torch.from_numpy(tokenizer.batch(['']))
     for part, w in ((slice(0, count - bare), guidance), (slice(count - bare, count), 1)):
         if len(prompts[part]):
-            end, kept = flow.sample(args, unet, text, torch.from_numpy(ids[part]), empty, args.path_steps, w, noise[part], KNOTS)
+            end, kept = flow.sample(args, unet, text, torch.from_numpy(ids[part]), empty, args.path_steps, w, noise[part], KNOTS, True)
             parts.append(torch.stack([*(kept[t] for t in KNOTS), end], 1))
     return ids.astype(np.int16), torch.cat(parts).half().cpu().numpy()
 
@@ -99,7 +99,7 @@ def train(args, folder, guidance):
 def main(arguments=None):
     p = flow.arguments_of('student', 6, 8e-4, 3e-4)
     p.add_argument('--paths-minutes', type=float, default=6, help='time to spend on the teacher\'s paths in this run')
-    p.add_argument('--path-steps', type=int, default=16, help='of the teacher along a path, a multiple of 4')
+    p.add_argument('--path-steps', type=int, default=12, help='of the teacher along a path, a multiple of 4')
     p.add_argument('--most', type=int, default=200, help='chunks of paths at most')
     p.add_argument('--guidance', type=float, default=3.0, help='the teacher\'s guidance weight')
     p.add_argument('--renew', action='store_true', help='forget paths and student')
