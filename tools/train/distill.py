@@ -20,6 +20,7 @@ import torch
 
 import data
 import flow
+import ranks
 from tokenizer import Tokenizer
 
 KNOTS = (1.0, 0.75, 0.5, 0.25)
@@ -50,16 +51,20 @@ def generate(args, minutes, folder, guidance, most):
     unet, text = teacher_of(args)
     table = data.rows(args, 'characters_train')
     os.makedirs(folder, exist_ok=True)
-    end, count = time.time() + 60 * minutes, len(glob.glob(os.path.join(folder, '*.npz')))
-    data.log(args, 'distill', f'{count} chunks of paths are there')
-    while (time.time() < end or count == 0) and count < most:
-        ids, x = walk(args, unet, text, tokenizer, table, np.random.default_rng(1000 + count), guidance, chunk)
+    there = lambda: len(glob.glob(os.path.join(folder, '*.npz')))
+    end, count = time.time() + 60 * minutes, args.rank
+    data.log(args, 'distill', f'{there()} chunks of paths are there')
+    while (time.time() < end or not there()) and count < most:
         path = os.path.join(folder, f'{count:05d}')
+        if os.path.exists(path + '.npz'):
+            count += args.ranks
+            continue
+        ids, x = walk(args, unet, text, tokenizer, table, np.random.default_rng(1000 + count), guidance, chunk)
         with open(path + '.tmp', 'wb') as f:
             np.savez(f, ids=ids, x=x)
         os.replace(path + '.tmp', path + '.npz')
-        count += 1
-    data.log(args, 'distill', f'{count * chunk} paths, guidance {guidance}')
+    ranks.Ranks(args).wait()
+    data.log(args, 'distill', f'{there() * chunk} paths, guidance {guidance}')
 
 
 class Segments:
@@ -83,7 +88,7 @@ def train(args, folder, guidance):
     tokenizer = Tokenizer(os.path.join(args.work, 'tokenizer'))
     unet, text = teacher_of(args)
     feed = data.feed(args, Segments(folder, args.batch, args.device).next)
-    trainer = flow.Trainer(args, 'student', unet, text, 0.998, {'guidance': 1.0, 'teacher_guidance': guidance})
+    trainer = flow.Trainer(args, 'student', unet, text, args.decay or 0.998, {'guidance': 1.0, 'teacher_guidance': guidance})
 
     def loss():
         x, ids, t, target = feed()
@@ -92,6 +97,8 @@ def train(args, folder, guidance):
         return (v.float() - target).square().mean()
 
     trainer.run(loss, 0.03)
+    if not trainer.ranks.first:
+        return
     flow.pictures_of(args, unet, text, tokenizer, os.path.join(args.work, 'student.png'), 4, 1)
     data.log(args, 'distill', f'student done at step {trainer.step}, loss {trainer.mean}')
 
@@ -105,7 +112,7 @@ def main(arguments=None):
     p.add_argument('--renew', action='store_true', help='forget paths and student')
     args = data.setup(p.parse_args(arguments))
     folder = os.path.join(args.work, 'paths')
-    if args.renew:
+    if args.renew and args.rank == 0:
         shutil.rmtree(folder, ignore_errors=True)
         if os.path.exists(os.path.join(args.work, 'student.pt')):
             os.remove(os.path.join(args.work, 'student.pt'))

@@ -23,6 +23,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 import data
 import fastnorm
+import ranks
 from tokenizer import Tokenizer
 
 UNET = dict(sample_size=16, in_channels=16, out_channels=16, block_out_channels=[80, 160, 160],
@@ -286,12 +287,18 @@ class Trainer:
             self.average.load(state['average'])
             self.step, used = state['step'], state['used']
         self.network = torch.compile(unet, dynamic=False) if args.compile else unet    # for training steps of one shape only
-        self.clock = data.Clock(args, used)
-        torch.manual_seed(args.seed + self.step)
-        data.log(args, name, f'start at step {self.step}, {used / 60:.1f} of {args.minutes} minutes used, '
+        self.clock, self.ranks = data.Clock(args, used), ranks.Ranks(args)
+        torch.manual_seed(args.seed + self.step + 7919 * args.rank)
+        self.log( f'start at step {self.step}, {used / 60:.1f} of {args.minutes} minutes used, '
                  f'{sum(p.numel() for p in unet.parameters()) / 1e6:.2f} M + {sum(p.numel() for p in text.parameters()) / 1e6:.2f} M parameters')
 
+    def log(self, text):
+        if self.ranks.first:
+            data.log(self.args, self.name, text)
+
     def store(self):
+        if not self.ranks.first:
+            return
         data.save_state(self.path, {'unet': self.unet.state_dict(), 'text': self.text.state_dict(),
                                     'optimisers': [o.state_dict() for o, _ in self.made], 'average': self.average.state(),
                                     'step': self.step, 'used': self.clock.used, **self.extra})
@@ -299,15 +306,17 @@ class Trainer:
     def run(self, loss_of, warmup, stop_at=1e9, every=lambda: None):
         """loss_of() makes a batch's loss; every() runs each three minutes with the averages in place."""
         checked = self.clock.used
-        while self.clock.tick() < 1 and self.clock.used < 60 * stop_at:
-            fraction = self.clock.used / self.clock.total
-            for o, peak in self.made:
-                for group in o.param_groups:
-                    group['lr'] = data.learning_rate(fraction, peak, warmup=warmup)
+        end = min(1.0, 60 * stop_at / self.clock.total)
+        fraction = self.clock.tick()
+        while fraction < end:
             loss = loss_of()
             for o, _ in self.made:
                 o.zero_grad()
             loss.backward()
+            fraction = self.ranks.mean(self.average.parameters, self.clock.tick())
+            for o, peak in self.made:
+                for group in o.param_groups:
+                    group['lr'] = data.learning_rate(fraction, peak, warmup=warmup)
             torch.nn.utils.clip_grad_norm_(self.average.parameters, 1.0)
             for o, _ in self.made:
                 o.step()
@@ -317,8 +326,8 @@ class Trainer:
                 now = float(loss.detach())
                 self.mean = now if self.mean is None else 0.9 * self.mean + 0.1 * now
             if self.clock.log_due():
-                data.log(self.args, self.name, f'step {self.step} {100 * fraction:.1f} % loss {self.mean or 0:.4f}')
-            if self.clock.used - checked > (25 if self.args.gpu else 180):
+                self.log(f'step {self.step} {100 * fraction:.1f} % loss {self.mean or 0:.4f}')
+            if self.ranks.first and self.clock.used - checked > (25 if self.args.gpu else 180):
                 checked = self.clock.used
                 self.average.swap()
                 every()
@@ -335,6 +344,8 @@ def arguments_of(what, minutes, matrix_rate, vector_rate):
     p.add_argument('--matrix-rate', type=float, default=matrix_rate)
     p.add_argument('--vector-rate', type=float, default=vector_rate)
     p.add_argument('--adam', action='store_true', help='AdamW for everything')
+    p.add_argument('--decay', type=float, help='of the averaged weights, a step')
+    ranks.arguments(p)
     return p
 
 
@@ -348,16 +359,18 @@ def main(arguments=None):
     if args.init_from and not os.path.exists(os.path.join(args.work, args.name + '.pt')):
         load_folder(args.init_from, unet, text)
     validation, feed = Validation(args, tokenizer), data.feed(args, Batches(args, tokenizer, args.batch).next)
-    trainer = Trainer(args, args.name, unet, text, 0.999, {'guidance': 3.0})
+    trainer = Trainer(args, args.name, unet, text, args.decay or 0.999, {'guidance': 3.0})
 
     def loss():
         x0, ids = feed()
         return flow_loss(args, trainer.network, text, x0, ids, times(len(x0), x0.device), torch.randn_like(x0))
 
     def check():
-        data.log(args, args.name, f'step {trainer.step} validation {validation.error(unet, text):.5f}')
+        trainer.log(f'step {trainer.step} validation {validation.error(unet, text):.5f}')
 
     trainer.run(loss, 0.01, args.stop_at, check)
+    if not trainer.ranks.first:
+        return
     check()
     pictures_of(args, unet, text, tokenizer, os.path.join(args.work, args.name + '.png'), 16, 3.0)
 
