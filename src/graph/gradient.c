@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "graph/build.h"
+#include "graph/recompute.h"
 
 #include <string.h>
 
@@ -16,6 +17,7 @@ typedef struct reverse {
     bool *leads;          /* [values] a wanted value is reached through this one */
     lk_value *cotangents; /* [values] sum so far, or LK_NO_VALUE */
     int32_t value_count;  /* of the graph before the gradient */
+    lk_recompute pieces;
 } reverse;
 
 static lk_value emit_node(void *user, lk_op op, const lk_attributes *attributes, const lk_value *inputs,
@@ -88,10 +90,11 @@ static void visit(reverse *r, int32_t index) {
     for (int i = 0; i < LK_MAX_OUTPUTS; i++) {
         upstream[i] = node->output[i] == LK_NO_VALUE ? LK_NO_VALUE : r->cotangents[node->output[i]];
         any_upstream = any_upstream || upstream[i] != LK_NO_VALUE;
-        view.output[i] = node->output[i];
+        view.output[i] = lk_recompute_value(&r->pieces, node->output[i]);
     }
     for (int i = 0; i < LK_MAX_INPUTS; i++) {
-        view.input[i] = inputs[i] = node->input[i];
+        inputs[i] = node->input[i];
+        view.input[i] = lk_recompute_value(&r->pieces, inputs[i]);
         grads[i] = LK_NO_VALUE;
         if (inputs[i] != LK_NO_VALUE && node->call.input[i].dtype != LK_I32 && r->leads[inputs[i]]) wanted |= 1u << i;
     }
@@ -149,6 +152,8 @@ static bool check_arguments(lk_graph *graph, const lk_value *outputs, const lk_v
     return true;
 }
 
+void lk_graph_recompute(lk_graph *graph, int32_t pieces) { graph->pieces = pieces; }
+
 int lk_graph_gradient(lk_graph *graph, const lk_value *outputs, const lk_value *cotangents, int output_count,
                       const lk_value *wrt, int wrt_count, lk_value *gradients) {
     for (int i = 0; i < wrt_count; i++)
@@ -164,6 +169,11 @@ int lk_graph_gradient(lk_graph *graph, const lk_value *outputs, const lk_value *
         lk_graph_fail(graph, LIKENESS_OUT_OF_MEMORY, "no memory for a gradient of %d values", (int)r.value_count);
         return -1;
     }
+    if (!lk_recompute_open(&r.pieces, graph, graph->pieces > 1 ? graph->pieces : 1)) {
+        lk_free(r.leads);
+        lk_free(r.cotangents);
+        return -1;
+    }
     int section = graph->section_count++;
     int32_t last_node = graph->node_count - 1;
     lk_scope scope = graph->scope;
@@ -172,11 +182,15 @@ int lk_graph_gradient(lk_graph *graph, const lk_value *outputs, const lk_value *
     mark_leads(&r, wrt, wrt_count);
     for (int i = 0; i < output_count; i++)
         accumulate(&r, outputs[i], cotangents[i], false, last_node + 1);
-    for (int32_t n = last_node; n >= 0 && graph->error.status == LIKENESS_OK; n--)
-        visit(&r, n);
+    for (int32_t piece = r.pieces.count - 1; piece >= 0; piece--) {
+        lk_recompute_piece(&r.pieces, graph, piece);
+        for (int32_t n = r.pieces.cut[piece + 1] - 1; n >= r.pieces.cut[piece]; n--)
+            if (graph->error.status == LIKENESS_OK) visit(&r, n);
+    }
     graph->scope = scope;
     for (int i = 0; i < wrt_count && graph->error.status == LIKENESS_OK; i++)
         gradients[i] = r.cotangents[wrt[i]];
+    lk_recompute_close(&r.pieces);
     lk_free(r.leads);
     lk_free(r.cotangents);
     return graph->error.status == LIKENESS_OK ? section : -1;

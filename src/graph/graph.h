@@ -97,6 +97,11 @@ lk_cost lk_graph_cost(const lk_graph *graph, int section);
 int lk_graph_gradient(lk_graph *graph, const lk_value *outputs, const lk_value *cotangents, int output_count,
                       const lk_value *wrt, int wrt_count, lk_value *gradients);
 
+/* For the gradients that follow: the nodes so far are cut into at most `pieces`, and all but the last run again before
+ * their gradient, so that of their values only those that cross a cut are kept. Costs up to one forward pass, gives the
+ * same bytes. 0 or 1: everything is kept. */
+void lk_graph_recompute(lk_graph *graph, int32_t pieces);
+
 /* Every section in order with the C reference in double. inputs: one dense array a graph input in order of creation;
  * weights are rounded as they are stored (f16 unless precise). read() afterwards by value. */
 typedef struct lk_reference_run_t lk_reference_values;

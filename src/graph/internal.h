@@ -40,6 +40,7 @@ struct lk_graph {
     char **input_names; /* [input_count] */
     int32_t input_capacity;
     lk_scope scope;
+    int32_t pieces; /* see recompute.h */
 };
 
 typedef struct lk_weight {

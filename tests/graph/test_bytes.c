@@ -250,6 +250,48 @@ static void kept_or_recomputed(void **state) {
     flow_close(&f);
 }
 
+/* ---- a gradient that keeps the whole forward pass, or pieces of it ---- */
+
+static uint64_t arena(const network_case *n) {
+    lk_plan *plan = graph_plan(n->c.graph, NULL);
+    uint64_t bytes = lk_plan_information(plan).arena_bytes;
+    lk_plan_destroy(plan);
+    return bytes;
+}
+
+static int nodes_again(const network_case *n) {
+    int count = 0;
+    for (int32_t i = 0; i < lk_graph_node_count(n->c.graph); i++)
+        count += strncmp(lk_graph_node(n->c.graph, i).name, "again:", 6) == 0;
+    return count;
+}
+
+static void forward_pass_in_pieces(void **state) {
+    (void)state;
+    graph_device();
+    static const int pieces[] = {2, 3, 7};
+    for (int i = 0; i < KINDS; i++) {
+        network_case n;
+        network_open(&n, each_kind[i], &(network_options){.precise = false});
+        float *expected = case_run(&n.c, graph_device(), &(run_options){.replays = 1});
+        uint64_t all = arena(&n), least = all;
+        network_close(&n);
+        for (size_t p = 0; p < sizeof pieces / sizeof pieces[0]; p++) {
+            network_open(&n, each_kind[i], &(network_options){.pieces = pieces[p]});
+            assert_true(nodes_again(&n) > 0);
+            if (arena(&n) < least) least = arena(&n);
+            float *found = case_run(&n.c, graph_device(), &(run_options){.replays = 2});
+            case_same_bytes(&n.c, expected, found, "in pieces");
+            free(found);
+            network_close(&n);
+        }
+        print_message("%s: %.0f KiB of activations, in pieces %.0f\n", each_kind[i], (double)all / 1024,
+                      (double)least / 1024);
+        assert_true(least < all);
+        free(expected);
+    }
+}
+
 /* ---- both branches of classifier-free guidance ---- */
 
 /* As src/api builds it: in one batch of two, or one after the other with the conditional branch first. */
@@ -333,6 +375,7 @@ int main(void) {
         cmocka_unit_test(cuts_and_memory),
         cmocka_unit_test(limits_and_staging),
         cmocka_unit_test(kept_or_recomputed),
+        cmocka_unit_test(forward_pass_in_pieces),
         cmocka_unit_test(branches_together_or_apart),
     };
     return graph_finish(cmocka_run_group_tests(tests, NULL, NULL));

@@ -50,6 +50,7 @@ typedef struct model_case {
     case_value input[CASE_MOST], output[CASE_MOST], gradient[CASE_MOST];
     lk_value cotangent[CASE_MOST];
     int inputs, outputs, gradients, section;
+    int pieces;                /* what the gradient computes again: lk_graph_recompute */
     int first_sample, samples; /* of the file's batch; samples 0: all of it */
     double worst_reference, worst_device;
 } model_case;
@@ -158,6 +159,7 @@ static inline void case_gradient(model_case *c, const lk_value *wrt, const char 
         outputs[used] = c->output[i].value;
         cotangents[used++] = c->cotangent[i];
     }
+    lk_graph_recompute(c->graph, c->pieces);
     c->section = lk_graph_gradient(c->graph, outputs, cotangents, used, wrt, count, gradients);
     assert_ok(lk_graph_status(c->graph, &error), &error);
     for (int i = 0; i < count; i++) {

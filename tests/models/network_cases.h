@@ -18,6 +18,7 @@
 typedef struct network_options {
     bool precise;       /* matrices in f32 */
     bool forward_only;  /* no gradient section */
+    int pieces;         /* of the forward pass that the gradient computes again; 0: none */
     int first, samples; /* only these of the batch; samples 0: all */
 } network_options;
 
@@ -136,6 +137,7 @@ static inline void network_open(network_case *n, const char *name, const network
         n->c.name = name;
         n->c.first_sample = options->first;
         n->c.samples = options->samples;
+        n->c.pieces = options->pieces;
         kinds[k].build(n, !options->forward_only);
         return;
     }
