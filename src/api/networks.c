@@ -10,13 +10,16 @@ void lk_network_close(lk_network *net) {
         lk_instance_destroy(net->instance[i]);
     lk_plan_destroy(net->plan);
     lk_graph_destroy(net->graph);
-    *net = (lk_network){.gradient_section = -1};
+    *net = (lk_network){.gradient_section = -1, .pieces = 1};
 }
 
 static likeness_status begin(lk_network *net, lk_weights *weights, lk_error *error) {
-    *net = (lk_network){.gradient_section = -1};
+    *net = (lk_network){.gradient_section = -1, .pieces = net->pieces};
     net->graph = lk_graph_create(weights, error);
-    return net->graph ? LIKENESS_OK : error->status;
+    if (!net->graph) return error->status;
+    net->weights = weights;
+    lk_graph_recompute(net->graph, net->pieces);
+    return LIKENESS_OK;
 }
 
 /* Plans what was built; after a failure the network is closed. */
@@ -44,17 +47,41 @@ uint64_t lk_memory_left(const likeness_context *context) {
     return taken < all ? all - taken : 0;
 }
 
+/* Builds a network with a gradient, with the fewest pieces that fit what the device has left. */
+static likeness_status fit(lk_network *net, likeness_context *context,
+                           likeness_status (*build)(void *user, lk_error *error), void *user, lk_error *error) {
+    static const int32_t choices[] = {1, 2, 4, 8, 16, 32};
+    enum { CHOICES = sizeof choices / sizeof *choices };
+    int32_t best = 1;
+    uint64_t least = UINT64_MAX;
+    for (int i = 0; i <= CHOICES; i++) {
+        net->pieces = i < CHOICES ? choices[i] : best; /* none fits: the smallest again, so that the message names it */
+        LK_TRY(build(user, error));
+        uint64_t bytes = lk_network_bytes(net, 1), left = lk_memory_left(context);
+        if (i == CHOICES || net->gradient_section < 0 || bytes + lk_weights_missing_bytes(net->weights) <= left) break;
+        if (bytes < least) {
+            least = bytes;
+            best = net->pieces;
+        }
+        lk_network_close(net);
+    }
+    if (net->pieces > 1)
+        lk_context_log(context, "memory is short: the gradient computes %d pieces of the forward pass again",
+                       (int)net->pieces - 1);
+    return LIKENESS_OK;
+}
+
 likeness_status lk_network_instances(lk_network *net, likeness_context *context, int count, lk_error *error) {
     uint64_t need = lk_network_bytes(net, count - net->instance_count), left = lk_memory_left(context);
+    uint64_t weights = count > net->instance_count ? lk_weights_missing_bytes(net->weights) : 0;
     if (count > LK_NETWORK_MAX_INSTANCES)
         return lk_fail(error, LIKENESS_INTERNAL, "%d instances of a network, %d is the most", count,
                        LK_NETWORK_MAX_INSTANCES);
-    if (need > left)
-        return lk_fail(
-            error, LIKENESS_OUT_OF_MEMORY,
-            "activations need %.1f MiB of device memory, %.1f MiB are left: ask for a smaller picture, close "
-            "other programs, or choose another device",
-            (double)need / 1048576, (double)left / 1048576);
+    if (need + weights > left)
+        return lk_fail(error, LIKENESS_OUT_OF_MEMORY,
+                       "weights need %.1f MiB and activations %.1f MiB of device memory, %.1f MiB are left: ask for a "
+                       "smaller picture, close other programs, or choose another device",
+                       (double)weights / 1048576, (double)need / 1048576, (double)left / 1048576);
     lk_instance_options options = {.variants = context->variants};
     while (net->instance_count < count) {
         lk_instance *instance = lk_instance_create(net->plan, context->device, &options, error);
@@ -133,6 +160,23 @@ static void build_flow(lk_flow_network *f, const lk_model *model, int32_t length
     lk_graph_output(g, f->z_gradient, "gradient");
 }
 
+typedef struct request {
+    void *network;
+    const lk_model *model;
+    const lk_onnx_network *encoder;
+    likeness_context *context;
+} request;
+
+static likeness_status build_flow_once(void *user, lk_error *error) {
+    const request *r = user;
+    lk_flow_network *flow = r->network;
+    int64_t length = r->model->text.config.positions;
+    if (r->model->tokenizer.max_length < length) length = r->model->tokenizer.max_length;
+    LK_TRY(begin(&flow->net, r->model->unet_weights, error));
+    build_flow(flow, r->model, (int32_t)length);
+    return finish(&flow->net, r->context, error);
+}
+
 likeness_status lk_flow_network_build(lk_flow_network *flow, const lk_model *model, likeness_context *context,
                                       int32_t height, int32_t width, bool guided_free, bool batched, bool gradient,
                                       lk_error *error) {
@@ -140,16 +184,13 @@ likeness_status lk_flow_network_build(lk_flow_network *flow, const lk_model *mod
         flow->batched == batched && flow->gradient == gradient)
         return LIKENESS_OK;
     lk_network_close(&flow->net);
-    int64_t length = model->text.config.positions;
-    if (model->tokenizer.max_length < length) length = model->tokenizer.max_length;
-    LK_TRY(begin(&flow->net, model->unet_weights, error));
     flow->height = height;
     flow->width = width;
     flow->guided_free = guided_free;
     flow->batched = batched;
     flow->gradient = gradient;
-    build_flow(flow, model, (int32_t)length);
-    return finish(&flow->net, context, error);
+    request r = {flow, model, NULL, context};
+    return fit(&flow->net, context, build_flow_once, &r, error);
 }
 
 /* ---- picture ---- */
@@ -175,6 +216,19 @@ static void build_guide(lk_picture_network *p, const lk_onnx_network *encoder) {
     lk_graph_output(g, p->latent_gradient, "gradient");
 }
 
+static likeness_status build_picture_once(void *user, lk_error *error) {
+    const request *r = user;
+    lk_picture_network *p = r->network;
+    const lk_vae *vae = &r->model->vae;
+    LK_TRY(begin(&p->net, r->model->picture_weights, error));
+    lk_graph *g = p->net.graph;
+    p->latent = lk_graph_input(g, "latent", lk_shape4(1, vae->config.latent_channels, p->height, p->width), LK_F32);
+    p->picture = lk_scale_shift(g, lk_vae_decode(vae, g, lk_vae_unscale(vae, g, p->latent), NULL), 0.5f, 0.5f);
+    lk_graph_output(g, p->picture, "picture");
+    if (p->guiding) build_guide(p, r->encoder);
+    return finish(&p->net, r->context, error);
+}
+
 likeness_status lk_picture_network_build(lk_picture_network *picture, const lk_model *model,
                                          const lk_onnx_network *encoder, likeness_context *context, int32_t height,
                                          int32_t width, lk_error *error) {
@@ -182,16 +236,9 @@ likeness_status lk_picture_network_build(lk_picture_network *picture, const lk_m
     if (picture->net.plan && picture->height == height && picture->width == width && picture->guiding == guiding)
         return LIKENESS_OK;
     lk_network_close(&picture->net);
-    LK_TRY(begin(&picture->net, model->picture_weights, error));
-    lk_graph *g = picture->net.graph;
     *picture = (lk_picture_network){.net = picture->net, .height = height, .width = width, .guiding = guiding};
-    picture->latent =
-        lk_graph_input(g, "latent", lk_shape4(1, model->vae.config.latent_channels, height, width), LK_F32);
-    lk_value decoded = lk_vae_decode(&model->vae, g, lk_vae_unscale(&model->vae, g, picture->latent), NULL);
-    picture->picture = lk_scale_shift(g, decoded, 0.5f, 0.5f);
-    lk_graph_output(g, picture->picture, "picture");
-    if (guiding) build_guide(picture, encoder);
-    return finish(&picture->net, context, error);
+    request r = {picture, model, encoder, context};
+    return fit(&picture->net, context, build_picture_once, &r, error);
 }
 
 /* ---- embedding ---- */

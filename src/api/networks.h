@@ -24,8 +24,10 @@
 typedef struct lk_network {
     lk_graph *graph;
     lk_plan *plan;
+    lk_weights *weights; /* of the graph, borrowed */
     lk_instance *instance[LK_NETWORK_MAX_INSTANCES];
     int instance_count;
+    int32_t pieces;       /* of the forward pass that the gradient computes again; 1: it keeps everything */
     int gradient_section; /* -1: none */
 } lk_network;
 
@@ -67,7 +69,9 @@ uint64_t lk_network_bytes(const lk_network *net, int count);
 /* What this process may still take on the device; UINT64_MAX where the driver does not say. */
 uint64_t lk_memory_left(const likeness_context *context);
 
-/* Each builds and plans, and does nothing when the network is already built for the same arguments. */
+/* Each builds and plans, and does nothing when the network is already built for the same arguments. A network with a
+ * gradient that does not fit what is left of the device computes pieces of its forward pass again: as few as fit, else
+ * as many as help most. Same bytes. */
 likeness_status lk_text_network_build(lk_text_network *text, const lk_model *model, likeness_context *context,
                                       lk_error *error);
 likeness_status lk_flow_network_build(lk_flow_network *flow, const lk_model *model, likeness_context *context,

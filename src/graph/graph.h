@@ -50,6 +50,8 @@ int32_t lk_weights_add_values(lk_weights *weights, const char *name, lk_weight_r
                               int32_t groups, const void *values, lk_error *error);
 /* Index of a name, or -1. */
 int32_t lk_weights_find(const lk_weights *weights, const char *name);
+/* What lk_weights_upload would still take on the device. */
+uint64_t lk_weights_missing_bytes(const lk_weights *weights);
 /* Uploads what is not yet on the device; later graphs on the same device share the copies. */
 likeness_status lk_weights_upload(lk_weights *weights, lk_device *device, lk_error *error);
 

@@ -101,6 +101,18 @@ int32_t lk_weights_add(lk_weights *weights, const char *name, lk_weight_role rol
     return weights->count++;
 }
 
+static size_t stored_bytes(const lk_weight *weight) {
+    return weight->role == LK_WEIGHT_MATRIX ? lk_pack_bytes(&weight->shape, weight->groups, weight->tensor.storage)
+                                            : lk_tensor_row_bytes(&weight->tensor);
+}
+
+uint64_t lk_weights_missing_bytes(const lk_weights *weights) {
+    uint64_t sum = 0;
+    for (int32_t i = 0; weights && i < weights->count; i++)
+        if (!weights->items[i].uploaded) sum += (stored_bytes(&weights->items[i]) + 255) / 256 * 256;
+    return sum;
+}
+
 typedef struct value_copy {
     size_t bytes;
     char data[];
@@ -142,8 +154,7 @@ likeness_status lk_weight_values(const lk_weights *weights, int32_t index, float
 static likeness_status upload_one(lk_weights *weights, lk_weight *weight, lk_error *error) {
     size_t count = (size_t)lk_shape_elements(&weight->shape);
     bool packed = weight->role == LK_WEIGHT_MATRIX;
-    size_t bytes = packed ? lk_pack_bytes(&weight->shape, weight->groups, weight->tensor.storage)
-                          : lk_tensor_row_bytes(&weight->tensor);
+    size_t bytes = stored_bytes(weight);
     float *dense = lk_alloc(count, sizeof *dense);
     void *stored = lk_alloc(bytes, 1);
     likeness_status status = dense && stored
@@ -165,7 +176,12 @@ static likeness_status upload_one(lk_weights *weights, lk_weight *weight, lk_err
 likeness_status lk_weights_upload(lk_weights *weights, lk_device *device, lk_error *error) {
     if (weights->device && weights->device != device)
         return lk_fail(error, LIKENESS_INTERNAL, "the weights are on another device");
-    if (!weights->pool) LK_TRY(lk_pool_create(device, (uint64_t)8 << 20, "weights", &weights->pool, error));
+    if (!weights->pool) {
+        /* A small set takes no more than it needs. */
+        uint64_t most = (uint64_t)8 << 20, missing = lk_weights_missing_bytes(weights);
+        LK_TRY(
+            lk_pool_create(device, missing > 0 && missing < most ? missing : most, "weights", &weights->pool, error));
+    }
     weights->device = device;
     for (int32_t i = 0; i < weights->count; i++)
         if (!weights->items[i].uploaded) LK_TRY(upload_one(weights, &weights->items[i], error));
