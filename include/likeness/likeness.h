@@ -103,7 +103,14 @@ likeness_status likeness_image_sheet(likeness_context *context, const likeness_i
 /* ---- models
  * ---------------------------------------------------------------------------------------------------------- */
 
+typedef struct likeness_lora {
+    const char *path; /* safetensors file of kohya, diffusers or PEFT, or a folder that holds one */
+    double weight;    /* 0: 1 */
+} likeness_lora;
+
 typedef struct likeness_load_params {
+    const likeness_lora *loras; /* merged into the weights in this order */
+    int32_t lora_count;
     /* What a single file predicts: "eps", "v", "velocity", "instaflow", "diff_eps", "ddim_eps" (PeRFlow); NULL: what
      * the file says. */
     const char *prediction;
@@ -118,6 +125,9 @@ likeness_status likeness_load(likeness_context *context, const char *path, liken
 likeness_status likeness_load_with(likeness_context *context, const char *path, const likeness_load_params *params,
                                    likeness_model **model);
 void likeness_unload(likeness_model *model);
+/* What loading merged, in lines: for each LoRA how many modules of each network it changed, and every key that has no
+ * place in this model. "" when there was nothing to merge; valid as long as the model. */
+const char *likeness_load_report(const likeness_model *model);
 /* Replaces the identity encoder by another ONNX file. */
 likeness_status likeness_set_discriminator(likeness_model *model, const char *onnx_path);
 

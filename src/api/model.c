@@ -62,12 +62,33 @@ static likeness_status hash_model(likeness_model *model, lk_error *error) {
     return LIKENESS_OK;
 }
 
+static likeness_status name_loras(likeness_model *model, lk_error *error) {
+    lk_text text = LK_TEXT_INIT;
+    if (model->files.lora_count == 0) return LIKENESS_OK;
+    for (int32_t i = 0; i < model->files.lora_count; i++) {
+        const lk_lora *lora = &model->files.loras[i];
+        char hex[11];
+        lk_sha256 hash;
+        lk_sha256_init(&hash);
+        add_weights(&hash, &lora->file);
+        short_hex(&hash, hex);
+        lk_text_addf(&text, "%s%.100s:%g (%s)", i ? ", " : "", lora->name, lora->weight, hex);
+    }
+    model->lora_names = text.failed ? NULL : lk_strdup(lk_text_get(&text));
+    lk_text_free(&text);
+    return model->lora_names ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to load a model");
+}
+
 void lk_model_kernels(likeness_model *model) {
     const likeness_context *context = model->context;
     lk_sha256 hash;
     lk_sha256_init(&hash);
-    const char *const texts[] = {model->hash, model->identity.hash, LIKENESS_VERSION, lk_device_key(context->device),
-                                 context->options.precise ? "precise" : ""};
+    const char *const texts[] = {model->hash,
+                                 model->identity.hash,
+                                 LIKENESS_VERSION,
+                                 lk_device_key(context->device),
+                                 context->options.precise ? "precise" : "",
+                                 model->lora_names ? model->lora_names : ""};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         lk_sha256_add(&hash, texts[i], strlen(texts[i]) + 1);
     for (int op = 0; op < LK_OP_COUNT; op++) {
@@ -112,11 +133,32 @@ static likeness_status open_encoders(likeness_model *model, lk_error *error) {
     return encoder_open(&model->judge, model->files.judge, "judge", model->judge_weights, error);
 }
 
-/* Lines of the model's notes, to the warning callback. */
+/* Lines of the model's notes, to the warning callback, and of its report, to the log. */
 static void warn_of_notes(likeness_context *context, const lk_text *notes) {
     for (const char *line = lk_text_get(notes); *line; line += strcspn(line, "\n") + 1)
         lk_context_warn(context, "%.*s", (int)strcspn(line, "\n"), line);
 }
+
+static void log_lines(likeness_context *context, const lk_text *report) {
+    for (const char *line = lk_text_get(report); *line; line += strcspn(line, "\n") + 1)
+        lk_context_log(context, "%.*s", (int)strcspn(line, "\n"), line);
+}
+
+static likeness_status open_with_loras(likeness_model *model, const char *path, lk_model_options *options,
+                                       const likeness_load_params *params, lk_error *error) {
+    size_t count = params->lora_count > 0 ? (size_t)params->lora_count : 0;
+    lk_lora_use *loras = lk_alloc(count + 1, sizeof *loras);
+    if (!loras) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to load a model");
+    for (size_t i = 0; i < count; i++)
+        loras[i] = (lk_lora_use){params->loras[i].path, params->loras[i].weight != 0 ? params->loras[i].weight : 1};
+    options->loras = loras;
+    options->lora_count = (int32_t)count;
+    likeness_status status = lk_model_open_with(&model->files, path, options, error);
+    lk_free(loras);
+    return status;
+}
+
+const char *likeness_load_report(const likeness_model *model) { return lk_text_get(&model->files.report); }
 
 likeness_status likeness_load(likeness_context *context, const char *path, likeness_model **out) {
     return likeness_load_with(context, path, NULL, out);
@@ -133,7 +175,7 @@ likeness_status likeness_load_with(likeness_context *context, const char *path, 
     if (!model) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to load a model");
     lk_model_options options = {
         .precise = context->options.precise, .averaged = params->averaged, .prediction = params->prediction};
-    likeness_status status = lk_model_open_with(&model->files, path, &options, error);
+    likeness_status status = open_with_loras(model, path, &options, params, error);
     if (status != LIKENESS_OK) {
         lk_free(model);
         return status;
@@ -146,11 +188,13 @@ likeness_status likeness_load_with(likeness_context *context, const char *path, 
     model->default_width = model->default_height = model->files.size;
     if (status == LIKENESS_OK) status = open_encoders(model, error);
     if (status == LIKENESS_OK) status = hash_model(model, error);
+    if (status == LIKENESS_OK) status = name_loras(model, error);
     if (status != LIKENESS_OK) {
         likeness_unload(model);
         return status;
     }
     lk_model_kernels(model);
+    log_lines(context, &model->files.report);
     lk_context_log(context, "model: %s, hash %s, kernels %s", model->name, model->hash, model->kernels);
     *out = model;
     return LIKENESS_OK;
@@ -168,6 +212,7 @@ void likeness_unload(likeness_model *model) {
     lk_network_close(&model->judge.embed.net);
     lk_model_close(&model->files);
     lk_weights_destroy(model->judge_weights);
+    lk_free(model->lora_names);
     encoder_close(&model->identity);
     encoder_close(&model->judge);
     lk_free(model);

@@ -19,6 +19,7 @@ struct likeness_model {
     lk_model files;
     const char *name;
     char hash[11], kernels[11]; /* see lk_model_kernels */
+    char *lora_names;           /* "name:weight (hash), ..." of what was merged; NULL: nothing */
     int32_t default_steps, default_width, default_height;
     double default_cfg_scale;
     lk_encoder identity, judge;

@@ -56,6 +56,7 @@ char *likeness_settings_text(const likeness_model *model, const likeness_generat
         params->height > 0 ? params->height : model->default_height);
     add(&settings, "Model", &error, "%s", model->name);
     add(&settings, "Model hash", &error, "%s", model->hash);
+    if (model->lora_names) lk_image_texts_add(&settings, "Lora", model->lora_names, &error);
     add(&settings, "RNG", &error, "CPU");
     if (personalize) add_guidance(&settings, model, personalize, &error);
     add(&settings, "Kernels", &error, "%s", model->kernels);

@@ -7,6 +7,7 @@ const cli_option_row cli_option_table[] = {
     {'r', "reference", "FILE", "picture of the person (PNG or JPEG)", CLI_PERSONALIZE},
     {'m', "model", "PATH", "diffusers folder or SD 1/2 file (default: assets/cameo)", PICTURES | CLI_COMPARE},
     {OPT_PREDICTION, "prediction", "NAME", "what a single file predicts: eps, v, velocity, ...", PICTURES},
+    {OPT_LORA, "lora", "FILE[:X]", "merge a LoRA with weight X (default: 1); repeatable", PICTURES},
     {OPT_EMA, "ema", NULL, "a single file's averaged weights", PICTURES},
     {'p', "prompt", "TEXT", "what the picture shows", PICTURES},
     {'n', "negative-prompt", "TEXT", "what it must not show; with --cfg-scale not 1", PICTURES},

@@ -86,6 +86,26 @@ static bool parse_method(const char *text, likeness_method *method) {
     return false;
 }
 
+/* FILE or FILE:WEIGHT; a colon that no number follows belongs to the name. */
+static bool add_lora(cli_options *o, const char *text) {
+    int n = o->load.lora_count;
+    const char *colon = strrchr(text, ':');
+    double weight = 1;
+    size_t length = strlen(text);
+    if (colon && lk_parse_double(colon + 1, &weight)) length = (size_t)(colon - text);
+    if (n == CLI_MOST_LORAS || length == 0 || length >= CLI_LORA_PATH || weight == 0) {
+        fprintf(stderr,
+                "likeness: --lora takes FILE or FILE:WEIGHT, at most %d times, with a weight that is not 0: \"%s\"\n",
+                CLI_MOST_LORAS, text);
+        return false;
+    }
+    memcpy(o->lora_paths[n], text, length);
+    o->lora_paths[n][length] = 0;
+    o->lora_weights[n] = weight;
+    o->load.lora_count++;
+    return true;
+}
+
 static bool set_option(cli_options *o, const cli_option_row *row, const char *argument) {
     int64_t whole = 0;
     switch (row->id) {
@@ -98,6 +118,8 @@ static bool set_option(cli_options *o, const cli_option_row *row, const char *ar
     case OPT_PREDICTION:
         o->load.prediction = argument;
         return true;
+    case OPT_LORA:
+        return add_lora(o, argument);
     case OPT_EMA:
         o->load.averaged = true;
         return true;

@@ -13,6 +13,8 @@ typedef enum cli_command {
     CLI_COMPARE = 1 << 5
 } cli_command;
 
+enum { CLI_MOST_LORAS = 32, CLI_LORA_PATH = 1024 };
+
 typedef struct cli_options {
     cli_command command;
     const char *model, *prompt, *negative_prompt, *output, *reference, *discriminator, *from, *report, *preview,
@@ -23,6 +25,8 @@ typedef struct cli_options {
     int width, height, steps, batch, iterations, preview_interval, reading, max_groups_axis;
     double cfg_scale, id_scale, step_factor, until;
     likeness_load_params load;
+    double lora_weights[CLI_MOST_LORAS]; /* load.lora_count of them, and their paths */
+    char lora_paths[CLI_MOST_LORAS][CLI_LORA_PATH];
     likeness_method method;
     bool rank, precise, verbose, recompute, no_sheet;
     uint64_t max_block, max_memory;

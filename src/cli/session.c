@@ -86,7 +86,12 @@ int cli_open(const cli_options *options, bool want_model, likeness_context **con
         }
     }
     if (status == LIKENESS_OK && want_model) {
-        status = likeness_load_with(*context, model_path(options), &options->load, model);
+        likeness_load_params load = options->load;
+        likeness_lora loras[CLI_MOST_LORAS];
+        for (int i = 0; i < load.lora_count; i++)
+            loras[i] = (likeness_lora){options->lora_paths[i], options->lora_weights[i]};
+        load.loras = loras;
+        status = likeness_load_with(*context, model_path(options), &load, model);
         if (status == LIKENESS_OK && options->discriminator)
             status = likeness_set_discriminator(*model, options->discriminator);
     }

@@ -52,6 +52,18 @@ int32_t lk_weights_add_values(lk_weights *weights, const char *name, lk_weight_r
 int32_t lk_weights_find(const lk_weights *weights, const char *name);
 /* What lk_weights_upload would still take on the device. */
 uint64_t lk_weights_missing_bytes(const lk_weights *weights);
+int32_t lk_weights_count(const lk_weights *weights);
+typedef struct lk_weight_info {
+    const char *name;
+    lk_weight_role role;
+    lk_shape shape;
+} lk_weight_info;
+/* Valid until a weight is added. */
+lk_weight_info lk_weights_info(const lk_weights *weights, int32_t index);
+/* Changes a weight that is not on the device yet: `change` is called after the fill with its values and adds to them;
+ * several changes are called in order. `user` as for lk_weights_add; after a failure it is still the caller's. */
+likeness_status lk_weights_change(lk_weights *weights, int32_t index, lk_weight_fill change, void *user,
+                                  void (*destroy_user)(void *user), lk_error *error);
 /* Uploads what is not yet on the device; later graphs on the same device share the copies. */
 likeness_status lk_weights_upload(lk_weights *weights, lk_device *device, lk_error *error);
 

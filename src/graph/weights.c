@@ -140,6 +140,47 @@ int32_t lk_weights_add_values(lk_weights *weights, const char *name, lk_weight_r
     return index;
 }
 
+int32_t lk_weights_count(const lk_weights *weights) { return weights->count; }
+
+lk_weight_info lk_weights_info(const lk_weights *weights, int32_t index) {
+    const lk_weight *weight = &weights->items[index];
+    return (lk_weight_info){weight->name, weight->role, weight->shape};
+}
+
+/* A fill and what is done to its values. */
+typedef struct changed {
+    lk_weight_fill fill, change;
+    void *fill_user, *change_user;
+    void (*destroy_fill)(void *user), (*destroy_change)(void *user);
+} changed;
+
+static likeness_status fill_changed(void *user, void *values, lk_error *error) {
+    const changed *c = user;
+    LK_TRY(c->fill(c->fill_user, values, error));
+    return c->change(c->change_user, values, error);
+}
+
+static void destroy_changed(void *user) {
+    changed *c = user;
+    if (c->destroy_fill) c->destroy_fill(c->fill_user);
+    if (c->destroy_change) c->destroy_change(c->change_user);
+    lk_free(c);
+}
+
+likeness_status lk_weights_change(lk_weights *weights, int32_t index, lk_weight_fill change, void *user,
+                                  void (*destroy_user)(void *user), lk_error *error) {
+    lk_weight *weight = &weights->items[index];
+    if (weight->uploaded)
+        return lk_fail(error, LIKENESS_INTERNAL, "the weight %s is on the device already", weight->name);
+    changed *c = lk_alloc(1, sizeof *c);
+    if (!c) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for a change of the weight %s", weight->name);
+    *c = (changed){weight->fill, change, weight->user, user, weight->destroy_user, destroy_user};
+    weight->fill = fill_changed;
+    weight->user = c;
+    weight->destroy_user = destroy_changed;
+    return LIKENESS_OK;
+}
+
 likeness_status lk_weight_values(const lk_weights *weights, int32_t index, float *dense, lk_error *error) {
     const lk_weight *weight = &weights->items[index];
     LK_TRY(weight->fill(weight->user, dense, error));

@@ -281,6 +281,26 @@ static likeness_status shard_names(lk_safetensors *file, const cJSON *map, const
     return LIKENESS_OK;
 }
 
+/* Says which of the files are not there, all at once. */
+static likeness_status check_shards(const char *path, const char *folder, const char *const *names, size_t count,
+                                    lk_error *error) {
+    lk_text missing = LK_TEXT_INIT;
+    size_t absent = 0;
+    bool failed = false;
+    for (size_t i = 0; i < count && !failed; i++) {
+        char *shard = lk_path_join(folder, names[i]);
+        failed = !shard;
+        if (shard && !lk_file_exists(shard)) lk_text_addf(&missing, "%s%s", absent++ ? ", " : "", names[i]);
+        lk_free(shard);
+    }
+    if (failed || missing.failed)
+        lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open '%s'", path);
+    else if (absent)
+        lk_fail(error, LIKENESS_IO, "%s: %zu of its %zu files are missing: %s", path, absent, count, missing.data);
+    lk_text_free(&missing);
+    return error->status;
+}
+
 static likeness_status open_shards(lk_safetensors *file, const char *path, lk_json *json, lk_error *error) {
     cJSON *map = lk_json_get(json, NULL, "weight_map", error);
     if (!map) return error->status;
@@ -291,6 +311,7 @@ static likeness_status open_shards(lk_safetensors *file, const char *path, lk_js
     file->mappings = lk_alloc(count, sizeof *file->mappings);
     char *folder = lk_path_folder(path);
     if (!file->mappings || !folder) lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open '%s'", path);
+    if (error->status == LIKENESS_OK) check_shards(path, folder, names, count, error);
     for (size_t i = 0; i < count && error->status == LIKENESS_OK; i++) {
         char *shard = lk_path_join(folder, names[i]);
         if (shard)
@@ -310,7 +331,7 @@ static likeness_status open_shards(lk_safetensors *file, const char *path, lk_js
 
 likeness_status lk_safetensors_open(lk_safetensors *file, const char *path, lk_error *error) {
     LK_TRY(begin(file, path, error));
-    if (lk_ends_with(path, ".index.json")) {
+    if (lk_ends_with(path, ".index.json") || lk_ends_with(path, ".index.fp16.json")) {
         lk_json json;
         if (lk_json_read(&json, path, (size_t)MAX_HEADER, error) == LIKENESS_OK) {
             open_shards(file, path, &json, error);
@@ -330,9 +351,9 @@ likeness_status lk_safetensors_open(lk_safetensors *file, const char *path, lk_e
 likeness_status lk_safetensors_open_folder(lk_safetensors *file, const char *folder, const char *stem,
                                            lk_error *error) {
     memset(file, 0, sizeof *file);
-    static const char *const endings[4] = {".safetensors", ".safetensors.index.json", ".fp16.safetensors",
-                                           ".fp16.safetensors.index.json"};
-    for (int i = 0; i < 4; i++) {
+    static const char *const endings[] = {".safetensors", ".safetensors.index.json", ".fp16.safetensors",
+                                          ".fp16.safetensors.index.json", ".safetensors.index.fp16.json"};
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
         char name[256];
         snprintf(name, sizeof name, "%.200s%s", stem, endings[i]);
         char *path = lk_path_join(folder, name);
@@ -341,6 +362,17 @@ likeness_status lk_safetensors_open_folder(lk_safetensors *file, const char *fol
         if (exists) lk_safetensors_open(file, path, error);
         lk_free(path);
         if (exists) return error->status;
+    }
+    static const char *const pickles[] = {"diffusion_pytorch_model.bin", "pytorch_model.bin"};
+    for (size_t i = 0; i < sizeof pickles / sizeof *pickles; i++) {
+        char *path = lk_path_join(folder, pickles[i]);
+        bool exists = path && lk_file_exists(path);
+        lk_free(path);
+        if (exists)
+            return lk_fail(error, LIKENESS_UNSUPPORTED,
+                           "the folder '%s' has its weights as a pickle, %s, which can run programs and is never read; "
+                           "convert it on a machine that you trust with it: tools/convert_checkpoint.py",
+                           folder, pickles[i]);
     }
     return lk_fail(error, LIKENESS_IO, "there is no '%s.safetensors' (nor an index of its parts) in the folder '%s'",
                    stem, folder);

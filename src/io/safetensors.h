@@ -8,7 +8,7 @@
  * tensor's name and the numbers. Data stay in the mapped file, possibly unaligned: read them through
  * lk_safetensor_to_f32 or memcpy.
  *
- * A path that ends in ".index.json" names a sharded model (diffusers): its files lie in the same folder. */
+ * A path that ends in ".index.json" (or ".index.fp16.json") names a sharded model: its files lie in the same folder. */
 #ifndef LK_IO_SAFETENSORS_H
 #define LK_IO_SAFETENSORS_H
 
@@ -71,7 +71,7 @@ typedef struct lk_safetensors {
 } lk_safetensors;
 
 likeness_status lk_safetensors_open(lk_safetensors *file, const char *path, lk_error *error);
-/* FOLDER/STEM.safetensors, or FOLDER/STEM.safetensors.index.json, or the same with ".fp16" after STEM. */
+/* FOLDER/STEM.safetensors, or FOLDER/STEM.safetensors.index.json, or the same with ".fp16" after STEM or "index". */
 likeness_status lk_safetensors_open_folder(lk_safetensors *file, const char *folder, const char *stem, lk_error *error);
 /* The same checks on bytes in memory, which must stay as long as the result. */
 likeness_status lk_safetensors_parse(lk_safetensors *file, const char *name, const uint8_t *data, size_t size,

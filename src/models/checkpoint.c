@@ -197,11 +197,14 @@ static void find_prediction(lk_checkpoint *c) {
 
 static likeness_status split(lk_checkpoint *c, bool averaged, lk_error *error) {
     bool known = strcmp(c->is.family_name, "an unknown family") != 0;
+    const char *hint = c->is.kind == LK_FILE_LORA        ? "; give it with --lora beside a model"
+                       : c->is.kind == LK_FILE_EMBEDDING ? "; give it with --embedding beside a model"
+                                                         : "";
     if (c->is.kind != LK_FILE_CHECKPOINT || !c->is.supported)
         return lk_fail(error, LIKENESS_UNSUPPORTED,
-                       "%s: this is a %s of %s; supported are checkpoints of Stable "
-                       "Diffusion 1.x and 2.x",
-                       c->file.name, c->is.part, known ? c->is.family_name : "a family that is not known here");
+                       "%s: this is %s %s of %s; a model is a checkpoint of Stable Diffusion 1.x or 2.x%s",
+                       c->file.name, strchr("aeiou", c->is.part[0]) ? "an" : "a", c->is.part,
+                       known ? c->is.family_name : "a family that is not known here", hint);
     LK_TRY(view_unet(c, averaged, error));
     LK_TRY(view_vae(c, error));
     LK_TRY(view_text(c, error));

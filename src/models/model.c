@@ -82,9 +82,51 @@ static const char *const index_without_effect[] = {"_class_name",
                                                    "safety_checker",
                                                    NULL};
 
+/* Families that are told by the pipeline's class alone; LatentConsistencyModel, InstaFlow and the like are Stable
+ * Diffusion in all but the scheduler. */
+static likeness_status check_pipeline(lk_json *json, lk_error *error) {
+    static const char *const others[][2] = {
+        {"XL", "SDXL"},
+        {"Diffusion3", "Stable Diffusion 3"},
+        {"Flux", "Flux"},
+        {"Chroma", "Chroma"},
+        {"PixArt", "PixArt"},
+        {"Sana", "Sana"},
+        {"Kandinsky", "Kandinsky"},
+        {"Hunyuan", "Hunyuan"},
+        {"Lumina", "Lumina"},
+        {"ZImage", "Z-Image"},
+        {"QwenImage", "Qwen-Image"},
+        {"AuraFlow", "AuraFlow"},
+        {"Cascade", "Stable Cascade"},
+        {"Wuerstchen", "Wuerstchen"},
+        {"Video", "a video model"},
+        {"Wan", "Wan"},
+        {"LTX", "LTX"},
+        {"CogView", "CogView"},
+        {"DeepFloyd", "DeepFloyd IF"},
+        {"IFPipeline", "DeepFloyd IF"},
+        {"ControlNet", "a ControlNet pipeline"},
+        {"Inpaint", "an inpainting model"},
+        {"InstructPix2Pix", "InstructPix2Pix"},
+        {"Upscale", "an upscaler"},
+        {"Depth2Img", "a depth model"},
+        {"UnCLIP", "an unCLIP model"},
+    };
+    const char *name = NULL;
+    LK_TRY(lk_json_text_or(json, NULL, "_class_name", "", &name, error));
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (strstr(name, others[i][0]))
+            return lk_fail(error, LIKENESS_UNSUPPORTED,
+                           "%s: this is %s (%s); supported are Stable Diffusion 1.x and 2.x and Likeness' own models",
+                           json->name, others[i][1], name);
+    return LIKENESS_OK;
+}
+
 static likeness_status read_index(lk_model *model, lk_json *json, index_sampling *sampling, lk_error *error) {
     const char *both[2];
     size_t count = 0;
+    LK_TRY(check_pipeline(json, error));
     LK_TRY(check_component(json, "unet", "UNet2DConditionModel", error));
     LK_TRY(check_component(json, "vae", "AutoencoderKL", error));
     LK_TRY(check_component(json, "text_encoder", "CLIPTextModel", error));
@@ -204,6 +246,7 @@ static likeness_status take_checkpoint(lk_model *model, lk_checkpoint *file, con
                                        lk_error *error) {
     model->checkpoint = file->file;
     memset(&file->file, 0, sizeof file->file);
+    model->family = file->is.family;
     model->notes = file->notes;
     file->notes = (lk_text)LK_TEXT_INIT;
     LK_TRY(name_of_file(model, error));
@@ -223,6 +266,22 @@ static likeness_status open_file(lk_model *model, const lk_model_options *option
     return status;
 }
 
+/* A folder's family is told by the width of its text tokens. */
+static likeness_status merge_loras(lk_model *model, const lk_model_options *options, lk_error *error) {
+    int32_t context = model->text.config.width;
+    if (model->family == LK_FAMILY_UNKNOWN && context == 768) model->family = LK_FAMILY_SD1;
+    if (model->family == LK_FAMILY_UNKNOWN && context == 1024) model->family = LK_FAMILY_SD2;
+    if (options->lora_count <= 0) return LIKENESS_OK;
+    lk_lora_target target = {model->unet_weights, model->text_weights, model->family};
+    model->loras = lk_alloc((size_t)options->lora_count, sizeof *model->loras);
+    if (!model->loras) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to read a LoRA");
+    for (int32_t i = 0; i < options->lora_count; i++) {
+        model->lora_count++;
+        LK_TRY(lk_lora_open(&model->loras[i], &options->loras[i], &target, &model->report, &model->notes, error));
+    }
+    return LIKENESS_OK;
+}
+
 static likeness_status open_all(lk_model *model, const char *path, const lk_model_options *options, lk_error *error) {
     lk_weights **sets[] = {&model->text_weights, &model->unet_weights, &model->picture_weights, &model->encode_weights};
     LK_TRY(copy_text(&model->folder, path, error));
@@ -236,8 +295,11 @@ static likeness_status open_all(lk_model *model, const char *path, const lk_mode
         if (!*sets[i]) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open a model");
     }
     LK_TRY(lk_directory_exists(path) ? open_folder(model, error) : open_file(model, options, error));
-    if (model->notes.failed) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open a model");
-    return check_together(model, error);
+    LK_TRY(check_together(model, error));
+    LK_TRY(merge_loras(model, options, error));
+    if (model->notes.failed || model->report.failed)
+        return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open a model");
+    return LIKENESS_OK;
 }
 
 likeness_status lk_model_open_with(lk_model *model, const char *path, const lk_model_options *options,
@@ -257,6 +319,10 @@ void lk_model_close(lk_model *model) {
     lk_weights_destroy(model->unet_weights);
     lk_weights_destroy(model->picture_weights);
     lk_weights_destroy(model->encode_weights);
+    for (int32_t i = 0; i < model->lora_count; i++)
+        lk_lora_close(&model->loras[i]);
+    lk_free(model->loras);
+    lk_text_free(&model->report);
     lk_vae_close(&model->vae);
     lk_unet_close(&model->unet);
     lk_clip_text_close(&model->text);

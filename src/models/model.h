@@ -16,6 +16,7 @@
 #include "io/tokenizer.h"
 #include "models/autoencoder_kl.h"
 #include "models/clip_text.h"
+#include "models/lora.h"
 #include "models/scheduler_config.h"
 #include "models/unet2d.h"
 
@@ -23,12 +24,18 @@ typedef struct lk_model_options {
     bool precise;           /* matrices are kept f32 on the device */
     bool averaged;          /* a single file's averaged U-Net (EMA) */
     const char *prediction; /* of a single file, a name that lk_prediction_find knows; NULL: what the file says */
+    const lk_lora_use *loras;
+    int32_t lora_count;
 } lk_model_options;
 
 typedef struct lk_model {
-    char *folder;                   /* or file */
-    lk_safetensors checkpoint;      /* the whole single file, else empty: the components are views of it */
-    lk_text notes;                  /* what the user should know about the files, a line each */
+    char *folder;              /* or file */
+    lk_safetensors checkpoint; /* the whole single file, else empty: the components are views of it */
+    lk_text notes;             /* what the user should know about the files, a line each */
+    lk_text report;            /* what was merged into it, in lines */
+    lk_lora *loras;
+    int32_t lora_count;
+    lk_family family;
     char *name;                     /* of the model, never NULL */
     int32_t size;                   /* side of its pictures */
     int32_t steps;                  /* default number of steps, 0: not said */

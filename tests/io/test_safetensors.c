@@ -160,6 +160,8 @@ static void shards(void **state) {
     static const char *const bad[][2] = {
         {"{\"weight_map\":{\"a\":\"../model-1.safetensors\"}}", "not the name of a safetensors file"},
         {"{\"weight_map\":{\"a\":\"gone.safetensors\"}}", "gone.safetensors"},
+        {"{\"weight_map\":{\"a\":\"gone.safetensors\",\"b\":\"model-2.safetensors\",\"c\":\"too.safetensors\"}}",
+         "2 of its 3 files are missing: gone.safetensors, too.safetensors"},
         {"{\"weight_map\":{\"c\":\"model-1.safetensors\"}}", "lists tensor 'c'"},
         {"{\"weight_map\":{}}", "empty"},
         {"{\"weight_map\":[]}", "no object"},
@@ -167,8 +169,8 @@ static void shards(void **state) {
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         int64_t live = lk_memory_live();
         assert_ok(lk_file_write(index, bad[i][0], strlen(bad[i][0]), &error), &error);
-        assert_fails(lk_safetensors_open(&file, index, &error), &error, i == 1 ? LIKENESS_IO : LIKENESS_BAD_FILE,
-                     bad[i][1]);
+        assert_fails(lk_safetensors_open(&file, index, &error), &error,
+                     i == 1 || i == 2 ? LIKENESS_IO : LIKENESS_BAD_FILE, bad[i][1]);
         assert_int_equal(lk_memory_live(), live);
         error = (lk_error)LK_ERROR_INIT;
     }

@@ -377,7 +377,7 @@ static void test_refusals(void **state) {
     refuse("first_stage_model.", NULL, no, "no autoencoder", "keys");
     refuse("cond_stage_model.", NULL, no, "no text encoder", "keys");
     refuse("model.diffusion_model.output_blocks.5.", NULL, bad, "output_blocks", "levels");
-    refuse(NULL, "conditioner.embedders.1.model.ln_final.weight", no, "SDXL", "1.x and 2.x");
+    refuse(NULL, "conditioner.embedders.1.model.ln_final.weight", no, "SDXL", "1.x or 2.x");
     refuse(NULL, "model.diffusion_model.joint_blocks.0.context_block.mlp.fc1.weight", no, "Stable Diffusion 3", "");
     refuse(NULL, "model.diffusion_model.double_blocks.0.img_attn.qkv.weight", no, "Flux", "");
     refuse(NULL, "control_model.input_blocks.0.0.weight", no, "ControlNet", "");
