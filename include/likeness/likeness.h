@@ -206,6 +206,10 @@ void likeness_text_free(char *text);
  * whether it carries the synthetic mark. Free the text with likeness_text_free. */
 likeness_status likeness_inspect(likeness_context *context, const char *path, char **settings, bool *synthetic,
                                  int32_t *width, int32_t *height);
+/* What a file or folder that is no picture is, in lines: a model in one file or a folder, a LoRA, a textual inversion,
+ * a component, an ONNX network; unsupported ones are named, too. Needs no device. Free the text with
+ * likeness_text_free. */
+likeness_status likeness_describe(likeness_context *context, const char *path, char **text);
 /* Fills params from a settings text; strings are allocated into *storage (free with likeness_text_free). */
 likeness_status likeness_settings_parse(likeness_context *context, const char *settings,
                                         likeness_generate_params *params, char **storage);

@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/text.h"
 
 #include <math.h>
@@ -48,7 +49,7 @@ int cli_doctor(const cli_options *options) {
     return code;
 }
 
-/* The text comes from whoever made the picture: what would steer a terminal shows as '?'. */
+/* The text comes from whoever made the file: what would steer a terminal shows as '?'. */
 static void print_foreign(const char *text) {
     size_t left = strlen(text), used;
     for (; left > 0; text += used, left -= used) {
@@ -61,26 +62,53 @@ static void print_foreign(const char *text) {
     putchar('\n');
 }
 
-int cli_inspect(const cli_options *options) {
+/* Folders, safetensors (eight bytes of length, then a brace), their indexes, ONNX, and what is refused by name:
+ * pickles, ZIP files of them, GGUF. Everything else is left to the reader of pictures, which names more formats. */
+static bool is_model(const char *path) {
+    unsigned char head[9] = {0};
+    lk_mapping mapping;
+    lk_error error = LK_ERROR_INIT;
+    if (lk_directory_exists(path) || lk_ends_with(path, ".json")) return true;
+    if (lk_file_map(path, &mapping, &error) != LIKENESS_OK) return false;
+    if (mapping.size) memcpy(head, mapping.data, mapping.size < sizeof head ? mapping.size : sizeof head);
+    lk_file_unmap(&mapping);
+    return head[8] == '{' || (head[0] == 0x08 && head[1] < 0x80) || (head[0] == 0x80 && head[1] <= 5) ||
+           memcmp(head, "PK\3\4", 4) == 0 || memcmp(head, "GGUF", 4) == 0;
+}
+
+static likeness_status inspect_picture(likeness_context *context, const char *path) {
     char *settings = NULL;
     bool synthetic;
     int32_t width, height;
-    likeness_options open = {.no_device = true};
-    likeness_context *context;
-    likeness_status status = likeness_open(&open, &context);
-    if (status == LIKENESS_OK)
-        status = likeness_inspect(context, options->positional[0], &settings, &synthetic, &width, &height);
-    if (status != LIKENESS_OK) {
-        int code = cli_failed(context, status);
-        likeness_close(context);
-        return code;
-    }
-    printf("%s: %d x %d pixels\n", options->positional[0], width, height);
+    likeness_status status = likeness_inspect(context, path, &settings, &synthetic, &width, &height);
+    if (status != LIKENESS_OK) return status;
+    printf("%s: %d x %d pixels\n", path, width, height);
     printf("synthetic mark: %s\n", synthetic ? "yes (trainedAlgorithmicMedia)" : "no");
     print_foreign(settings && settings[0] ? settings : "no settings inside");
     likeness_text_free(settings);
+    return LIKENESS_OK;
+}
+
+static likeness_status inspect_model(likeness_context *context, const char *path) {
+    char *text = NULL;
+    likeness_status status = likeness_describe(context, path, &text);
+    if (status != LIKENESS_OK) return status;
+    size_t length = strlen(text);
+    if (length && text[length - 1] == '\n') text[length - 1] = 0;
+    print_foreign(text);
+    likeness_text_free(text);
+    return LIKENESS_OK;
+}
+
+int cli_inspect(const cli_options *options) {
+    const char *path = options->positional[0];
+    likeness_options open = {.no_device = true};
+    likeness_context *context;
+    likeness_status status = likeness_open(&open, &context);
+    if (status == LIKENESS_OK) status = is_model(path) ? inspect_model(context, path) : inspect_picture(context, path);
+    int code = status == LIKENESS_OK ? 0 : cli_failed(context, status);
     likeness_close(context);
-    return 0;
+    return code;
 }
 
 int cli_compare(const cli_options *options) {

@@ -55,6 +55,7 @@ const cli_command_row cli_command_table[] = {
     {"devices", CLI_DEVICES, "", "which devices there are, what each can do, which will be used", "likeness devices"},
     {"doctor", CLI_DOCTOR, "", "check every kernel on the device against the C reference",
      "likeness doctor --device 0"},
-    {"inspect", CLI_INSPECT, " PICTURE", "settings and marks of a picture", "likeness inspect portrait.png"},
+    {"inspect", CLI_INSPECT, " FILE", "settings and marks of a picture; what a model, LoRA or other file is",
+     "likeness inspect portrait.png\n  likeness inspect model.safetensors"},
     {"compare", CLI_COMPARE, " PICTURE PICTURE", "how alike two pictures are", "likeness compare a.png b.png"},
 };
