@@ -108,9 +108,17 @@ typedef struct likeness_lora {
     double weight;    /* 0: 1 */
 } likeness_lora;
 
+typedef struct likeness_embedding {
+    const char *path; /* textual inversion in a safetensors file of AUTOMATIC1111 or diffusers */
+    const char *word; /* what stands for it in prompts; NULL: the file's own word, else the file's name */
+} likeness_embedding;
+
 typedef struct likeness_load_params {
     const likeness_lora *loras; /* merged into the weights in this order */
     int32_t lora_count;
+    const likeness_embedding *embeddings;
+    int32_t embedding_count;
+    const char *taesd; /* decoder of a tiny autoencoder (TAESD) in place of the model's; NULL: the model's */
     /* What a single file predicts: "eps", "v", "velocity", "instaflow", "diff_eps", "ddim_eps" (PeRFlow); NULL: what
      * the file says. */
     const char *prediction;
@@ -125,8 +133,8 @@ likeness_status likeness_load(likeness_context *context, const char *path, liken
 likeness_status likeness_load_with(likeness_context *context, const char *path, const likeness_load_params *params,
                                    likeness_model **model);
 void likeness_unload(likeness_model *model);
-/* What loading merged, in lines: for each LoRA how many modules of each network it changed, and every key that has no
- * place in this model. "" when there was nothing to merge; valid as long as the model. */
+/* What loading added, in lines: for each LoRA how many modules of each network it changed, and every key that has no
+ * place in this model; for each textual inversion its word. "" when there was nothing; valid as long as the model. */
 const char *likeness_load_report(const likeness_model *model);
 /* Replaces the identity encoder by another ONNX file. */
 likeness_status likeness_set_discriminator(likeness_model *model, const char *onnx_path);

@@ -62,21 +62,41 @@ static likeness_status hash_model(likeness_model *model, lk_error *error) {
     return LIKENESS_OK;
 }
 
-static likeness_status name_loras(likeness_model *model, lk_error *error) {
-    lk_text text = LK_TEXT_INIT;
-    if (model->files.lora_count == 0) return LIKENESS_OK;
-    for (int32_t i = 0; i < model->files.lora_count; i++) {
-        const lk_lora *lora = &model->files.loras[i];
-        char hex[11];
-        lk_sha256 hash;
-        lk_sha256_init(&hash);
-        add_weights(&hash, &lora->file);
-        short_hex(&hash, hex);
-        lk_text_addf(&text, "%s%.100s:%g (%s)", i ? ", " : "", lora->name, lora->weight, hex);
+static void file_hash(const lk_safetensors *file, char text[11]) {
+    lk_sha256 hash;
+    lk_sha256_init(&hash);
+    add_weights(&hash, file);
+    short_hex(&hash, text);
+}
+
+/* NULL for an empty text. */
+static likeness_status keep_text(lk_text *text, char **copy, lk_error *error) {
+    bool empty = text->length == 0 && !text->failed;
+    if (!empty && !text->failed) *copy = lk_strdup(lk_text_get(text));
+    lk_text_free(text);
+    return empty || *copy ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to load a model");
+}
+
+/* What was added to the model, as pictures name it. */
+static likeness_status name_additions(likeness_model *model, lk_error *error) {
+    const lk_model *files = &model->files;
+    lk_text loras = LK_TEXT_INIT, embeddings = LK_TEXT_INIT, decoder = LK_TEXT_INIT;
+    char hex[11];
+    for (int32_t i = 0; i < files->lora_count; i++) {
+        file_hash(&files->loras[i].file, hex);
+        lk_text_addf(&loras, "%s%.100s:%g (%s)", i ? ", " : "", files->loras[i].name, files->loras[i].weight, hex);
     }
-    model->lora_names = text.failed ? NULL : lk_strdup(lk_text_get(&text));
-    lk_text_free(&text);
-    return model->lora_names ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to load a model");
+    for (int32_t i = 0; i < files->embedding_count; i++)
+        lk_text_addf(&embeddings, "%s%.100s (%.10s)", i ? ", " : "", files->embeddings[i].word,
+                     files->embeddings[i].hash);
+    if (files->taesd.source.weights) {
+        file_hash(&files->taesd.file, hex);
+        lk_text_addf(&decoder, "TAESD (%s)", hex);
+    }
+    likeness_status status = keep_text(&loras, &model->lora_names, error);
+    if (keep_text(&embeddings, &model->embedding_names, error) != LIKENESS_OK) status = error->status;
+    if (keep_text(&decoder, &model->decoder_name, error) != LIKENESS_OK) status = error->status;
+    return status;
 }
 
 void lk_model_kernels(likeness_model *model) {
@@ -88,7 +108,9 @@ void lk_model_kernels(likeness_model *model) {
                                  LIKENESS_VERSION,
                                  lk_device_key(context->device),
                                  context->options.precise ? "precise" : "",
-                                 model->lora_names ? model->lora_names : ""};
+                                 model->lora_names ? model->lora_names : "",
+                                 model->embedding_names ? model->embedding_names : "",
+                                 model->decoder_name ? model->decoder_name : ""};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         lk_sha256_add(&hash, texts[i], strlen(texts[i]) + 1);
     for (int op = 0; op < LK_OP_COUNT; op++) {
@@ -144,17 +166,29 @@ static void log_lines(likeness_context *context, const lk_text *report) {
         lk_context_log(context, "%.*s", (int)strcspn(line, "\n"), line);
 }
 
-static likeness_status open_with_loras(likeness_model *model, const char *path, lk_model_options *options,
-                                       const likeness_load_params *params, lk_error *error) {
-    size_t count = params->lora_count > 0 ? (size_t)params->lora_count : 0;
-    lk_lora_use *loras = lk_alloc(count + 1, sizeof *loras);
-    if (!loras) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to load a model");
-    for (size_t i = 0; i < count; i++)
-        loras[i] = (lk_lora_use){params->loras[i].path, params->loras[i].weight != 0 ? params->loras[i].weight : 1};
-    options->loras = loras;
-    options->lora_count = (int32_t)count;
-    likeness_status status = lk_model_open_with(&model->files, path, options, error);
-    lk_free(loras);
+static likeness_status open_files(likeness_model *model, const char *path, const likeness_load_params *params,
+                                  lk_error *error) {
+    size_t loras = params->lora_count > 0 ? (size_t)params->lora_count : 0;
+    size_t embeddings = params->embedding_count > 0 ? (size_t)params->embedding_count : 0;
+    lk_lora_use *lora = lk_alloc(loras + 1, sizeof *lora);
+    lk_embedding_use *embedding = lk_alloc(embeddings + 1, sizeof *embedding);
+    likeness_status status =
+        lora && embedding ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to load a model");
+    for (size_t i = 0; i < loras && status == LIKENESS_OK; i++)
+        lora[i] = (lk_lora_use){params->loras[i].path, params->loras[i].weight != 0 ? params->loras[i].weight : 1};
+    for (size_t i = 0; i < embeddings && status == LIKENESS_OK; i++)
+        embedding[i] = (lk_embedding_use){params->embeddings[i].path, params->embeddings[i].word};
+    lk_model_options options = {.precise = model->context->options.precise,
+                                .averaged = params->averaged,
+                                .prediction = params->prediction,
+                                .loras = lora,
+                                .lora_count = (int32_t)loras,
+                                .embeddings = embedding,
+                                .embedding_count = (int32_t)embeddings,
+                                .taesd = params->taesd};
+    if (status == LIKENESS_OK) status = lk_model_open_with(&model->files, path, &options, error);
+    lk_free(lora);
+    lk_free(embedding);
     return status;
 }
 
@@ -173,9 +207,8 @@ likeness_status likeness_load_with(likeness_context *context, const char *path, 
     if (!context->device) return lk_fail(error, LIKENESS_USAGE, "a context without a device cannot load a model");
     likeness_model *model = lk_alloc(1, sizeof *model);
     if (!model) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to load a model");
-    lk_model_options options = {
-        .precise = context->options.precise, .averaged = params->averaged, .prediction = params->prediction};
-    likeness_status status = open_with_loras(model, path, &options, params, error);
+    model->context = context;
+    likeness_status status = open_files(model, path, params, error);
     if (status != LIKENESS_OK) {
         lk_free(model);
         return status;
@@ -188,7 +221,7 @@ likeness_status likeness_load_with(likeness_context *context, const char *path, 
     model->default_width = model->default_height = model->files.size;
     if (status == LIKENESS_OK) status = open_encoders(model, error);
     if (status == LIKENESS_OK) status = hash_model(model, error);
-    if (status == LIKENESS_OK) status = name_loras(model, error);
+    if (status == LIKENESS_OK) status = name_additions(model, error);
     if (status != LIKENESS_OK) {
         likeness_unload(model);
         return status;
@@ -213,6 +246,8 @@ void likeness_unload(likeness_model *model) {
     lk_model_close(&model->files);
     lk_weights_destroy(model->judge_weights);
     lk_free(model->lora_names);
+    lk_free(model->embedding_names);
+    lk_free(model->decoder_name);
     encoder_close(&model->identity);
     encoder_close(&model->judge);
     lk_free(model);

@@ -20,6 +20,8 @@ struct likeness_model {
     const char *name;
     char hash[11], kernels[11]; /* see lk_model_kernels */
     char *lora_names;           /* "name:weight (hash), ..." of what was merged; NULL: nothing */
+    char *embedding_names;      /* "word (hash), ..."; NULL: none */
+    char *decoder_name;         /* "TAESD (hash)"; NULL: the model's own */
     int32_t default_steps, default_width, default_height;
     double default_cfg_scale;
     lk_encoder identity, judge;

@@ -223,7 +223,7 @@ static likeness_status build_picture_once(void *user, lk_error *error) {
     LK_TRY(begin(&p->net, r->model->picture_weights, error));
     lk_graph *g = p->net.graph;
     p->latent = lk_graph_input(g, "latent", lk_shape4(1, vae->config.latent_channels, p->height, p->width), LK_F32);
-    p->picture = lk_scale_shift(g, lk_vae_decode(vae, g, lk_vae_unscale(vae, g, p->latent), NULL), 0.5f, 0.5f);
+    p->picture = lk_model_decode(r->model, g, p->latent);
     lk_graph_output(g, p->picture, "picture");
     if (p->guiding) build_guide(p, r->encoder);
     return finish(&p->net, r->context, error);

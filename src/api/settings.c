@@ -57,6 +57,8 @@ char *likeness_settings_text(const likeness_model *model, const likeness_generat
     add(&settings, "Model", &error, "%s", model->name);
     add(&settings, "Model hash", &error, "%s", model->hash);
     if (model->lora_names) lk_image_texts_add(&settings, "Lora", model->lora_names, &error);
+    if (model->embedding_names) lk_image_texts_add(&settings, "TI", model->embedding_names, &error);
+    if (model->decoder_name) lk_image_texts_add(&settings, "Decoder", model->decoder_name, &error);
     add(&settings, "RNG", &error, "CPU");
     if (personalize) add_guidance(&settings, model, personalize, &error);
     add(&settings, "Kernels", &error, "%s", model->kernels);

@@ -8,6 +8,8 @@ const cli_option_row cli_option_table[] = {
     {'m', "model", "PATH", "diffusers folder or SD 1/2 file (default: assets/cameo)", PICTURES | CLI_COMPARE},
     {OPT_PREDICTION, "prediction", "NAME", "what a single file predicts: eps, v, velocity, ...", PICTURES},
     {OPT_LORA, "lora", "FILE[:X]", "merge a LoRA with weight X (default: 1); repeatable", PICTURES},
+    {OPT_EMBEDDING, "embedding", "FILE[:WORD]", "textual inversion, its word in prompts; repeatable", PICTURES},
+    {OPT_TAESD, "taesd", "FILE", "a tiny autoencoder's decoder instead of the model's", PICTURES},
     {OPT_EMA, "ema", NULL, "a single file's averaged weights", PICTURES},
     {'p', "prompt", "TEXT", "what the picture shows", PICTURES},
     {'n', "negative-prompt", "TEXT", "what it must not show; with --cfg-scale not 1", PICTURES},

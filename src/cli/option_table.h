@@ -11,6 +11,8 @@ enum {
     OPT_PREDICTION,
     OPT_EMA,
     OPT_LORA,
+    OPT_EMBEDDING,
+    OPT_TAESD,
     OPT_STEPS,
     OPT_CFG,
     OPT_FROM,
@@ -47,7 +49,7 @@ typedef struct cli_command_row {
     const char *positional, *help, *example;
 } cli_command_row;
 
-enum { CLI_OPTION_COUNT = 37, CLI_COMMAND_COUNT = 6 };
+enum { CLI_OPTION_COUNT = 39, CLI_COMMAND_COUNT = 6 };
 
 extern const cli_option_row cli_option_table[CLI_OPTION_COUNT];
 extern const cli_command_row cli_command_table[CLI_COMMAND_COUNT];

@@ -2,6 +2,7 @@
 #include "cli/manual.h"
 #include "cli/option_table.h"
 
+#include "base/file.h"
 #include "base/text.h"
 
 #include <getopt.h>
@@ -106,6 +107,24 @@ static bool add_lora(cli_options *o, const char *text) {
     return true;
 }
 
+/* FILE or FILE:WORD; a colon counts only where what stands before it is a file. */
+static bool add_embedding(cli_options *o, const char *text) {
+    int n = o->load.embedding_count;
+    const char *colon = strrchr(text, ':');
+    if (n == CLI_MOST_LORAS || text[0] == 0 || strlen(text) >= CLI_LORA_PATH) {
+        fprintf(stderr, "likeness: --embedding takes FILE or FILE:WORD, at most %d times\n", CLI_MOST_LORAS);
+        return false;
+    }
+    snprintf(o->embedding_paths[n], CLI_LORA_PATH, "%s", text);
+    o->embedding_words[n] = NULL;
+    if (colon && colon > text && colon[1] && !lk_file_exists(text)) {
+        o->embedding_paths[n][colon - text] = 0;
+        o->embedding_words[n] = colon + 1;
+    }
+    o->load.embedding_count++;
+    return true;
+}
+
 static bool set_option(cli_options *o, const cli_option_row *row, const char *argument) {
     int64_t whole = 0;
     switch (row->id) {
@@ -120,6 +139,11 @@ static bool set_option(cli_options *o, const cli_option_row *row, const char *ar
         return true;
     case OPT_LORA:
         return add_lora(o, argument);
+    case OPT_EMBEDDING:
+        return add_embedding(o, argument);
+    case OPT_TAESD:
+        o->load.taesd = argument;
+        return true;
     case OPT_EMA:
         o->load.averaged = true;
         return true;

@@ -27,6 +27,8 @@ typedef struct cli_options {
     likeness_load_params load;
     double lora_weights[CLI_MOST_LORAS]; /* load.lora_count of them, and their paths */
     char lora_paths[CLI_MOST_LORAS][CLI_LORA_PATH];
+    char embedding_paths[CLI_MOST_LORAS][CLI_LORA_PATH]; /* load.embedding_count of them */
+    const char *embedding_words[CLI_MOST_LORAS];         /* or NULL */
     likeness_method method;
     bool rank, precise, verbose, recompute, no_sheet;
     uint64_t max_block, max_memory;

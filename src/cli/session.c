@@ -91,6 +91,10 @@ int cli_open(const cli_options *options, bool want_model, likeness_context **con
         for (int i = 0; i < load.lora_count; i++)
             loras[i] = (likeness_lora){options->lora_paths[i], options->lora_weights[i]};
         load.loras = loras;
+        likeness_embedding embeddings[CLI_MOST_LORAS];
+        for (int i = 0; i < load.embedding_count; i++)
+            embeddings[i] = (likeness_embedding){options->embedding_paths[i], options->embedding_words[i]};
+        load.embeddings = embeddings;
         status = likeness_load_with(*context, model_path(options), &load, model);
         if (status == LIKENESS_OK && options->discriminator)
             status = likeness_set_discriminator(*model, options->discriminator);

@@ -64,6 +64,9 @@ lk_weight_info lk_weights_info(const lk_weights *weights, int32_t index);
  * several changes are called in order. `user` as for lk_weights_add; after a failure it is still the caller's. */
 likeness_status lk_weights_change(lk_weights *weights, int32_t index, lk_weight_fill change, void *user,
                                   void (*destroy_user)(void *user), lk_error *error);
+/* More rows under a table that is in no graph and not on the device yet; the values are copied. */
+likeness_status lk_weights_append_rows(lk_weights *weights, int32_t index, const float *values, int32_t rows,
+                                       lk_error *error);
 /* Uploads what is not yet on the device; later graphs on the same device share the copies. */
 likeness_status lk_weights_upload(lk_weights *weights, lk_device *device, lk_error *error);
 

@@ -181,6 +181,41 @@ likeness_status lk_weights_change(lk_weights *weights, int32_t index, lk_weight_
     return LIKENESS_OK;
 }
 
+typedef struct more_rows {
+    int64_t first; /* values before them */
+    size_t count;
+    float values[];
+} more_rows;
+
+static likeness_status fill_more_rows(void *user, void *values, lk_error *error) {
+    const more_rows *more = user;
+    (void)error;
+    memcpy((float *)values + more->first, more->values, more->count * sizeof *more->values);
+    return LIKENESS_OK;
+}
+
+likeness_status lk_weights_append_rows(lk_weights *weights, int32_t index, const float *values, int32_t rows,
+                                       lk_error *error) {
+    lk_weight *weight = &weights->items[index];
+    lk_shape shape = weight->shape;
+    if (weight->role != LK_WEIGHT_TABLE || rows < 1 || rows > INT32_MAX - shape.dim[0])
+        return lk_fail(error, LIKENESS_INTERNAL, "%d rows cannot be added to the weight %s", (int)rows, weight->name);
+    size_t count = (size_t)rows * (size_t)shape.dim[1];
+    more_rows *more = lk_alloc(sizeof *more + count * sizeof *values, 1);
+    if (!more) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for the weight %s", weight->name);
+    more->first = lk_shape_elements(&shape);
+    more->count = count;
+    memcpy(more->values, values, count * sizeof *values);
+    likeness_status status = lk_weights_change(weights, index, fill_more_rows, more, lk_free, error);
+    if (status != LIKENESS_OK) {
+        lk_free(more);
+        return status;
+    }
+    weight->shape.dim[0] += rows;
+    weight->tensor.shape = weight->shape;
+    return LIKENESS_OK;
+}
+
 likeness_status lk_weight_values(const lk_weights *weights, int32_t index, float *dense, lk_error *error) {
     const lk_weight *weight = &weights->items[index];
     LK_TRY(weight->fill(weight->user, dense, error));

@@ -230,9 +230,36 @@ static const lk_token_special *special_at(const lk_tokenizer *t, const char *tex
 
 typedef likeness_status (*part_fn)(encoder *e, const char *text, size_t length);
 
+static bool is_wordy(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || (unsigned char)c >= 0x80;
+}
+
+/* The longest added word at `at`, with nothing beside it that would belong to a longer one. */
+static const lk_token_word *added_word_at(const lk_tokenizer *t, const char *text, size_t length, size_t at) {
+    const lk_token_word *best = NULL;
+    for (size_t i = 0; i < t->word_count; i++) {
+        const lk_token_word *word = &t->words[i];
+        size_t end = at + word->length;
+        if (end > length || memcmp(text + at, word->text, word->length) != 0) continue;
+        if (at > 0 && is_wordy(text[at]) && is_wordy(text[at - 1])) continue;
+        if (end < length && is_wordy(text[end - 1]) && is_wordy(text[end])) continue;
+        if (!best || word->length > best->length) best = word;
+    }
+    return best;
+}
+
 static likeness_status split_specials(encoder *e, const char *text, size_t length, bool normalized, part_fn part) {
     size_t begin = 0;
     for (size_t at = 0; at < length;) {
+        const lk_token_word *word = normalized ? added_word_at(e->tokenizer, text, length, at) : NULL;
+        if (word) {
+            if (at > begin) LK_TRY(part(e, text + begin, at - begin));
+            for (int32_t i = 0; i < word->count; i++)
+                LK_TRY(push(e, word->first + i));
+            note_word(e, word->text, word->length);
+            begin = at += word->length;
+            continue;
+        }
         const lk_token_special *special = special_at(e->tokenizer, text + at, length - at, normalized);
         if (!special) {
             at++;
@@ -286,6 +313,33 @@ static likeness_status normalize_and_add(encoder *e, const char *text, size_t le
 }
 
 /* ---- the public functions ---- */
+
+likeness_status lk_tokenizer_add_word(lk_tokenizer *tokenizer, const char *word, int32_t first, int32_t count,
+                                      lk_error *error) {
+    size_t length = strlen(word), used, bad;
+    if (length == 0 || length > 256 || !lk_utf8_valid(word, length, &bad))
+        return lk_fail(error, LIKENESS_USAGE, "a word of a textual inversion has 1 to 256 bytes of UTF-8");
+    lk_text lower = LK_TEXT_INIT;
+    for (size_t i = 0; i < length; i += used)
+        add_lower(&lower, lk_utf8_decode((const uint8_t *)word + i, length - i, &used));
+    const char *text = lower.failed ? NULL : lk_arena_strdup(&tokenizer->arena, lk_text_get(&lower));
+    lk_text_free(&lower);
+    if (!text) return out_of_memory(error);
+    for (size_t i = 0; i < tokenizer->word_count; i++)
+        if (strcmp(tokenizer->words[i].text, text) == 0)
+            return lk_fail(error, LIKENESS_USAGE, "two textual inversions are called '%.100s': give one another name",
+                           text);
+    if (tokenizer->word_count == tokenizer->word_capacity) {
+        size_t capacity = tokenizer->word_capacity ? 2 * tokenizer->word_capacity : 8;
+        lk_token_word *grown = lk_arena_alloc(&tokenizer->arena, capacity, sizeof *grown);
+        if (!grown) return out_of_memory(error);
+        if (tokenizer->word_count) memcpy(grown, tokenizer->words, tokenizer->word_count * sizeof *grown);
+        tokenizer->words = grown;
+        tokenizer->word_capacity = capacity;
+    }
+    tokenizer->words[tokenizer->word_count++] = (lk_token_word){text, strlen(text), first, count};
+    return LIKENESS_OK;
+}
 
 static likeness_status encode_text(encoder *e, const char *text) {
     size_t length = strlen(text), bad;

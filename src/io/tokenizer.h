@@ -27,6 +27,13 @@ typedef struct lk_token_special {
     bool normalized; /* looked for after lower-casing instead of before */
 } lk_token_special;
 
+/* A word that was added: it stands for tokens first, first + 1, ... */
+typedef struct lk_token_word {
+    const char *text; /* lower case */
+    size_t length;
+    int32_t first, count;
+} lk_token_word;
+
 typedef struct lk_tokenizer {
     char *name;          /* the folder, for messages */
     const char **texts;  /* by id; NULL where the vocabulary has a gap */
@@ -37,6 +44,8 @@ typedef struct lk_tokenizer {
     size_t merge_capacity;
     int32_t byte_ids[256], byte_end_ids[256];
     lk_token_special begin, end, pad, unknown;
+    lk_token_word *words;
+    size_t word_count, word_capacity;
     int64_t max_length; /* of tokenizer_config.json's model_max_length, 77 without one */
     lk_arena arena;
 } lk_tokenizer;
@@ -48,6 +57,11 @@ likeness_status lk_tokenizer_parse(lk_tokenizer *tokenizer, const char *name, co
 /* CLIP's own vocabulary, made from the merges that are built in (third_party/data): for checkpoints that bring no
  * tokenizer. pad_with_zero: padding is token 0, as OpenCLIP and Stable Diffusion 2.x have it. */
 likeness_status lk_tokenizer_open_clip(lk_tokenizer *tokenizer, bool pad_with_zero, lk_error *error);
+/* Makes a word stand for `count` tokens from `first` on (textual inversion), wherever the lower-cased text has it; a
+ * word that begins or ends with a letter, digit or underscore only where none is beside it. LIKENESS_USAGE for an empty
+ * or overlong word, or one that was added before. Not while others encode. */
+likeness_status lk_tokenizer_add_word(lk_tokenizer *tokenizer, const char *word, int32_t first, int32_t count,
+                                      lk_error *error);
 void lk_tokenizer_close(lk_tokenizer *tokenizer);
 
 /* All tokens of the text, without begin, end and padding; *ids in memory of lk_alloc (NULL when there are none). Text

@@ -161,6 +161,11 @@ static likeness_status open_index(lk_model *model, lk_error *error) {
 
 typedef enum component { TOKENIZER, TEXT, UNET, VAE } component;
 
+/* Where a tiny decoder takes its place the large one is checked, but not kept. */
+static lk_weights *decoder_weights(const lk_model *model) {
+    return model->taesd.source.weights ? NULL : model->picture_weights;
+}
+
 static likeness_status open_component(lk_model *model, component which, const char *name, lk_error *error) {
     char *folder = lk_path_join(model->folder, name);
     likeness_status status;
@@ -173,7 +178,7 @@ static likeness_status open_component(lk_model *model, component which, const ch
     else if (which == UNET)
         status = lk_unet_open(&model->unet, folder, model->unet_weights, error);
     else
-        status = lk_vae_open(&model->vae, folder, model->encode_weights, model->picture_weights, error);
+        status = lk_vae_open(&model->vae, folder, model->encode_weights, decoder_weights(model), error);
     lk_free(folder);
     return status;
 }
@@ -194,6 +199,12 @@ static likeness_status check_together(lk_model *model, lk_error *error) {
     if (model->tokenizer.count > model->text.config.vocabulary)
         return lk_fail(error, LIKENESS_BAD_FILE, "%s: the tokenizer has %d entries, the text encoder's table %d",
                        model->folder, (int)model->tokenizer.count, (int)model->text.config.vocabulary);
+    if (model->taesd.source.weights &&
+        (model->taesd.latent_channels != vae->latent_channels || model->taesd.factor != lk_vae_factor(vae)))
+        return lk_fail(error, LIKENESS_UNSUPPORTED,
+                       "%s: takes %d channels and enlarges %d times, the model's autoencoder %d and %d",
+                       model->taesd.file.name, (int)model->taesd.latent_channels, (int)model->taesd.factor,
+                       (int)vae->latent_channels, lk_vae_factor(vae));
     if (model->size == 0) model->size = unet->sample_size * lk_vae_factor(vae);
     if (model->size == 0) model->size = vae->sample_size;
     if (model->size == 0)
@@ -253,7 +264,7 @@ static likeness_status take_checkpoint(lk_model *model, lk_checkpoint *file, con
     LK_TRY(lk_tokenizer_open_clip(&model->tokenizer, file->is.family == LK_FAMILY_SD2, error));
     LK_TRY(lk_clip_text_open_view(&model->text, &file->text_config, &file->text, model->text_weights, error));
     LK_TRY(lk_unet_open_view(&model->unet, &file->unet_config, &file->unet, model->unet_weights, error));
-    LK_TRY(lk_vae_open_view(&model->vae, &file->vae_config, &file->vae, model->encode_weights, model->picture_weights,
+    LK_TRY(lk_vae_open_view(&model->vae, &file->vae_config, &file->vae, model->encode_weights, decoder_weights(model),
                             error));
     return single_file_sampling(model, file, options->prediction, error);
 }
@@ -282,6 +293,20 @@ static likeness_status merge_loras(lk_model *model, const lk_model_options *opti
     return LIKENESS_OK;
 }
 
+static likeness_status add_embeddings(lk_model *model, const lk_model_options *options, lk_error *error) {
+    if (options->embedding_count <= 0) return LIKENESS_OK;
+    model->embeddings = lk_alloc((size_t)options->embedding_count, sizeof *model->embeddings);
+    if (!model->embeddings) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to read a textual inversion");
+    for (int32_t i = 0; i < options->embedding_count; i++) {
+        lk_embedding *e = &model->embeddings[model->embedding_count++];
+        LK_TRY(lk_embedding_add(e, &options->embeddings[i], &model->tokenizer, model->text_weights,
+                                model->text.config.width, error));
+        lk_text_addf(&model->report, "%s: %d vectors, written \"%.200s\" in a prompt\n", options->embeddings[i].path,
+                     (int)e->vectors, e->word);
+    }
+    return LIKENESS_OK;
+}
+
 static likeness_status open_all(lk_model *model, const char *path, const lk_model_options *options, lk_error *error) {
     lk_weights **sets[] = {&model->text_weights, &model->unet_weights, &model->picture_weights, &model->encode_weights};
     LK_TRY(copy_text(&model->folder, path, error));
@@ -294,9 +319,11 @@ static likeness_status open_all(lk_model *model, const char *path, const lk_mode
         *sets[i] = lk_weights_create(options->precise);
         if (!*sets[i]) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open a model");
     }
+    if (options->taesd) LK_TRY(lk_taesd_open(&model->taesd, options->taesd, model->picture_weights, error));
     LK_TRY(lk_directory_exists(path) ? open_folder(model, error) : open_file(model, options, error));
     LK_TRY(check_together(model, error));
     LK_TRY(merge_loras(model, options, error));
+    LK_TRY(add_embeddings(model, options, error));
     if (model->notes.failed || model->report.failed)
         return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open a model");
     return LIKENESS_OK;
@@ -314,6 +341,12 @@ likeness_status lk_model_open(lk_model *model, const char *path, bool precise, l
     return lk_model_open_with(model, path, &(lk_model_options){.precise = precise}, error);
 }
 
+lk_value lk_model_decode(const lk_model *model, lk_graph *graph, lk_value latent) {
+    if (model->taesd.source.weights) return lk_taesd_decode(&model->taesd, graph, latent);
+    lk_value decoded = lk_vae_decode(&model->vae, graph, lk_vae_unscale(&model->vae, graph, latent), NULL);
+    return lk_scale_shift(graph, decoded, 0.5f, 0.5f);
+}
+
 void lk_model_close(lk_model *model) {
     lk_weights_destroy(model->text_weights);
     lk_weights_destroy(model->unet_weights);
@@ -322,7 +355,11 @@ void lk_model_close(lk_model *model) {
     for (int32_t i = 0; i < model->lora_count; i++)
         lk_lora_close(&model->loras[i]);
     lk_free(model->loras);
+    for (int32_t i = 0; i < model->embedding_count; i++)
+        lk_embedding_close(&model->embeddings[i]);
+    lk_free(model->embeddings);
     lk_text_free(&model->report);
+    lk_taesd_close(&model->taesd);
     lk_vae_close(&model->vae);
     lk_unet_close(&model->unet);
     lk_clip_text_close(&model->text);

@@ -16,8 +16,10 @@
 #include "io/tokenizer.h"
 #include "models/autoencoder_kl.h"
 #include "models/clip_text.h"
+#include "models/embedding.h"
 #include "models/lora.h"
 #include "models/scheduler_config.h"
+#include "models/taesd.h"
 #include "models/unet2d.h"
 
 typedef struct lk_model_options {
@@ -26,6 +28,9 @@ typedef struct lk_model_options {
     const char *prediction; /* of a single file, a name that lk_prediction_find knows; NULL: what the file says */
     const lk_lora_use *loras;
     int32_t lora_count;
+    const lk_embedding_use *embeddings;
+    int32_t embedding_count;
+    const char *taesd; /* a tiny autoencoder's file, whose decoder takes the place of the model's; NULL: none */
 } lk_model_options;
 
 typedef struct lk_model {
@@ -35,6 +40,8 @@ typedef struct lk_model {
     lk_text report;            /* what was merged into it, in lines */
     lk_lora *loras;
     int32_t lora_count;
+    lk_embedding *embeddings;
+    int32_t embedding_count;
     lk_family family;
     char *name;                     /* of the model, never NULL */
     int32_t size;                   /* side of its pictures */
@@ -46,6 +53,7 @@ typedef struct lk_model {
     lk_clip_text text;
     lk_unet unet;
     lk_vae vae;
+    lk_taesd taesd; /* its source has no weights where there is none */
     lk_weights *text_weights, *unet_weights, *picture_weights, *encode_weights;
 } lk_model;
 
@@ -53,5 +61,8 @@ typedef struct lk_model {
 likeness_status lk_model_open_with(lk_model *model, const char *path, const lk_model_options *options, lk_error *error);
 likeness_status lk_model_open(lk_model *model, const char *path, bool precise, lk_error *error);
 void lk_model_close(lk_model *model);
+/* The U-Net's latent -> picture, black 0 and white 1, by the decoder that was chosen. The graph must use
+ * picture_weights. */
+lk_value lk_model_decode(const lk_model *model, lk_graph *graph, lk_value latent);
 
 #endif
