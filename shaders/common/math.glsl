@@ -35,6 +35,16 @@ float lk_exp_core(float x) {
 
 float lk_exp(float x) { return lk_keep_nan(x, lk_exp_core(clamp(x, -104.0, 89.0))); }
 
+/* e^x - 1 for x <= 0, to full relative precision near 0. */
+float lk_expm1(float x) {
+    float p = 1.395170166e-03;
+    p = p * x + 8.369591634e-03;
+    p = p * x + 4.166618760e-02;
+    p = p * x + 1.666651296e-01;
+    p = p * x + 5.000000101e-01;
+    return x > -0.34 ? (p * x) * x + x : lk_exp(x) - 1.0;
+}
+
 /* Natural logarithm; -inf at 0, NaN below, +inf at +inf. Subnormal arguments count as 0 (drivers may flush them). */
 float lk_log(float x) {
     uint bits = floatBitsToUint(x);

@@ -35,6 +35,8 @@ float unary_value(float x) {
     case 17: return a * x + b;
     case 18: return lk_keep_nan(x, clamp(a * x + b, 0.0, 1.0));
     case 19: return lk_keep_nan(x, x * clamp(x * (1.0 / 6.0) + 0.5, 0.0, 1.0));
+    case 20: return lk_erf(x);
+    case 21: return x > 0.0 ? x : a * lk_expm1(x);
     }
     return 0.0;
 }
@@ -71,6 +73,11 @@ float unary_derivative(float x) {
         return v > 0.0 && v < 1.0 ? a : 0.0;
     }
     case 19: return x <= -3.0 ? 0.0 : (x >= 3.0 ? 1.0 : x * (1.0 / 3.0) + 0.5);
+    case 20: {
+        float c = clamp(x, -10.0, 10.0); /* beyond, the density is 0 in f32 */
+        return lk_keep_nan(x, 1.12837916709551257 * lk_exp_core(-c * c));
+    }
+    case 21: return x > 0.0 ? 1.0 : a * lk_exp(x);
     }
     return 0.0;
 }

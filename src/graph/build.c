@@ -42,6 +42,11 @@ lk_value lk_conv2d_simple(lk_graph *g, lk_value x, lk_value w, lk_value bias, in
     return lk_conv2d(g, x, w, bias, LK_NO_VALUE, o);
 }
 
+lk_value lk_batch_matmul(lk_graph *g, lk_value a, lk_value b, bool turn_a, bool turn_b) {
+    lk_attributes attributes = {.product = {.turn_a = turn_a, .turn_b = turn_b}};
+    return lk_graph_emit(g, LK_OP_BATCH_MATMUL, &attributes, (lk_value[]){a, b}, 2, 0, NULL);
+}
+
 lk_value lk_attention(lk_graph *g, lk_value q, lk_value k, lk_value v, int heads, float scale, bool causal,
                       lk_value key_bias) {
     lk_attributes a = {.attention = {.heads = heads, .causal = causal, .scale = scale}};

@@ -18,6 +18,8 @@ lk_value lk_conv2d(lk_graph *g, lk_value x, lk_value w, lk_value bias, lk_value 
 /* stride and the same padding on all four sides. */
 lk_value lk_conv2d_simple(lk_graph *g, lk_value x, lk_value w, lk_value bias, int stride, int padding);
 
+/* [B,M,N] = a [B,M,K] b [B,K,N] of two values that the graph computes; a turned one is stored the other way round. */
+lk_value lk_batch_matmul(lk_graph *g, lk_value a, lk_value b, bool turn_a, bool turn_b);
 /* heads: inner width of q is heads * d. scale 0: 1/sqrt(d). */
 lk_value lk_attention(lk_graph *g, lk_value q, lk_value k, lk_value v, int heads, float scale, bool causal,
                       lk_value key_bias);

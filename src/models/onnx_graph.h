@@ -42,6 +42,10 @@ void lk_onnx_network_close(lk_onnx_network *network);
  * A free first dimension takes any batch size. Failures are kept by the graph. */
 void lk_onnx_network_build(const lk_onnx_network *network, lk_graph *graph, const lk_value *inputs, lk_value *outputs);
 
+/* The operators that build, one an index from 0 on, and what of each is refused ("" : nothing that images meet); NULL
+ * after the last. */
+const char *lk_onnx_operator(size_t index, const char **limits);
+
 /* picture [N,3,H,W], RGB, 0..1 -> the network's input: resized (bilinear, antialiased when it shrinks), channels in its
  * order, normalised. Differentiable. */
 lk_value lk_onnx_preprocess(const lk_onnx_network *network, lk_graph *graph, lk_value picture);

@@ -1,9 +1,13 @@
-/* models/onnx_internal.h - what the four files of the ONNX importer share.
+/* models/onnx_internal.h - what the files of the ONNX importer share.
  *
- *   onnx_graph.c   the file, the walk over its nodes, values, errors, preprocessing
- *   onnx_fold.c    nodes whose inputs are all known numbers: shape arithmetic, done while building
- *   onnx_move.c    reshape, cut, join, pad, resize: nodes of the graph
- *   onnx_ops.c     everything else
+ *   onnx_graph.c      the file, the walk over its nodes, values, errors, preprocessing
+ *   onnx_fold.c       nodes whose inputs are all known numbers: shape arithmetic, done while building
+ *   onnx_table.c      the operators by name, and the list of them
+ *   onnx_pointwise.c  element by element, softmax, reductions
+ *   onnx_linear.c     convolutions and products
+ *   onnx_norm.c       norms and pooling
+ *   onnx_move.c       reshape, cut, join, pad
+ *   onnx_resize.c     resampling
  *
  * A value of the file is either a number array (known while building) or a value of the graph. */
 #ifndef LK_MODELS_ONNX_INTERNAL_H
@@ -62,14 +66,40 @@ const int64_t *onnx_ints_either(onnx_builder *b, size_t i, const char *name, siz
 /* axis in -rank..rank-1 to 0..rank-1; -1 and a failure outside. */
 int onnx_axis(onnx_builder *b, int64_t axis, int rank);
 
+/* ---- operators ---- */
+
+/* A row of the table of operators; each file has its own part, ended by a row without a name. */
+typedef struct onnx_operator {
+    const char *name;
+    bool (*translate)(onnx_builder *b, int kind);
+    int kind;           /* what `translate` shall do, where it serves several operators */
+    const char *limits; /* what is refused, for the printed list; "": nothing that images meet */
+} onnx_operator;
+extern const onnx_operator onnx_pointwise_operators[], onnx_linear_operators[], onnx_norm_operators[],
+    onnx_movement_operators[], onnx_resize_operators[];
+
 /* True if the node was folded (or failed); false if it is none that folds. */
 bool onnx_fold(onnx_builder *b);
 /* Translates the node; fails with its name when the operator is unknown. */
 bool onnx_translate(onnx_builder *b);
 
-/* The part of it that moves numbers about; *known: the operator is one of these. */
-bool onnx_translate_movement(onnx_builder *b, bool *known);
+static inline bool onnx_unsupported(onnx_builder *b, const char *what) {
+    return onnx_fail(b, LIKENESS_UNSUPPORTED, "%s", what);
+}
+/* Scale and shift of a batch norm at inference, `channels` of each. */
+bool onnx_read_norm(onnx_builder *b, const lk_onnx_node *norm, size_t channels, float *scale, float *shift);
 /* Broadcasting pairs axes from the last one; ranks are made equal first, so that channels stay channels. */
 lk_value onnx_raise(onnx_builder *b, lk_value x, int rank);
+/* x under these dims, of which one may be -1, as output 0. */
+bool onnx_set_reshaped(onnx_builder *b, lk_value x, const int64_t *dims, int rank);
+/* x with an axis of 1 put in before the last one until it has rank 4: windows over one axis become windows over two. */
+lk_value onnx_as_picture(onnx_builder *b, lk_value x);
+/* Every line of x along `axis` times a matrix [rows, extent of the axis]: resampling, picking, reversing. `name` is
+ * that of the weight, unique for these numbers. */
+lk_value onnx_map_axis(onnx_builder *b, lk_value x, int axis, int rows, const double *matrix, const char *name);
+/* How many positions a range has on an axis of this size, cut as numpy cuts it, and the first of them. */
+int64_t onnx_slice_range(int64_t size, int64_t start, int64_t end, int64_t step, int64_t *first);
+/* x expanded to `shape`, of the same rank. */
+lk_value onnx_expand(onnx_builder *b, lk_value x, lk_shape shape);
 
 #endif

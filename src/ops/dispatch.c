@@ -21,6 +21,7 @@ static const lk_dispatch_entry lk_dispatch_entries[LK_OP_COUNT] = {
     [LK_OP_ATTENTION] = {lk_dispatch_attention, NULL, lk_variants_attention},
     [LK_OP_ATTENTION_DQ] = {lk_dispatch_attention, NULL, lk_variants_attention},
     [LK_OP_ATTENTION_DKV] = {lk_dispatch_attention, NULL, lk_variants_attention},
+    [LK_OP_BATCH_MATMUL] = {lk_dispatch_batch_matmul, NULL, NULL},
 
     /* everything else */
     [LK_OP_GROUP_NORM] = {lk_dispatch_norm, lk_scratch_norm, lk_variants_norm},

@@ -1,4 +1,4 @@
-/* ops/rules_linear.c - rules of matmul, convolution and attention: what does most of the arithmetic. */
+/* ops/rules_linear.c - rules of matmul, convolution, batched matmul and attention: what does most of the arithmetic. */
 #include "ops/rules.h"
 
 #include <math.h>
@@ -163,6 +163,55 @@ static likeness_status lk_conv2d_gradient(const lk_gradient *g) {
     return LIKENESS_OK;
 }
 
+/* A transposed convolution: its adjoint is the convolution. */
+static likeness_status lk_conv2d_dx_gradient(const lk_gradient *g) {
+    if (lk_gradient_wants(g, 0))
+        g->grads[0] = lk_gradient_emit(g, LK_OP_CONV2D, g->node->attributes, (lk_value[]){g->dy, g->node->input[1]}, 2);
+    if (lk_gradient_wants(g, 2)) g->grads[2] = g->dy;
+    return LIKENESS_OK;
+}
+
+/* ---- batched matmul ---- */
+
+static likeness_status lk_batch_matmul_shape(lk_op_call *call, lk_error *error) {
+    LK_TRY(lk_rule_expect_rank(call, 0, "a", 3, 3, error));
+    LK_TRY(lk_rule_expect_rank(call, 1, "b", 3, 3, error));
+    const lk_shape *a = &call->input[0].shape, *b = &call->input[1].shape;
+    const int turn_a = call->attributes.product.turn_a != 0, turn_b = call->attributes.product.turn_b != 0;
+    if (a->dim[0] != b->dim[0] || a->dim[2 - turn_a] != b->dim[1 + turn_b]) {
+        char is[96], other[96];
+        return lk_rule_refuse(call, error, "a %s%s does not fit b %s%s", lk_shape_text(a, is, sizeof is),
+                              turn_a ? " turned" : "", lk_shape_text(b, other, sizeof other), turn_b ? " turned" : "");
+    }
+    call->output[0].shape = lk_shape3(a->dim[0], a->dim[1 + turn_a], b->dim[2 - turn_b]);
+    return LIKENESS_OK;
+}
+
+static lk_cost lk_batch_matmul_cost(const lk_op_call *call) {
+    double depth = call->input[0].shape.dim[call->attributes.product.turn_a != 0 ? 1 : 2];
+    return (lk_cost){2 * depth * (double)lk_shape_elements(&call->output[0].shape), lk_rule_bytes(call)};
+}
+
+/* With y = A B: dA = dy B^T, dB = A^T dy; a turned operand wants its gradient turned. */
+static likeness_status lk_batch_matmul_gradient(const lk_gradient *g) {
+    const lk_value a = g->node->input[0], b = g->node->input[1];
+    const bool turn_a = g->node->attributes->product.turn_a != 0, turn_b = g->node->attributes->product.turn_b != 0;
+    lk_attributes attributes = lk_attributes_zero();
+    if (lk_gradient_wants(g, 0)) {
+        attributes.product.turn_a = turn_a && turn_b;
+        attributes.product.turn_b = turn_a || !turn_b;
+        g->grads[0] = lk_gradient_emit(g, LK_OP_BATCH_MATMUL, &attributes,
+                                       turn_a ? (lk_value[]){b, g->dy} : (lk_value[]){g->dy, b}, 2);
+    }
+    if (lk_gradient_wants(g, 1)) {
+        attributes.product.turn_a = turn_b || !turn_a;
+        attributes.product.turn_b = turn_b && turn_a;
+        g->grads[1] = lk_gradient_emit(g, LK_OP_BATCH_MATMUL, &attributes,
+                                       turn_b ? (lk_value[]){g->dy, a} : (lk_value[]){a, g->dy}, 2);
+    }
+    return LIKENESS_OK;
+}
+
 /* ---- attention ---- */
 
 /* q, k, v fit each other; bias_slot and mask_slot fit them. */
@@ -283,7 +332,8 @@ const lk_rule lk_rules_linear[LK_OP_COUNT] = {
     [LK_OP_MATMUL] = {lk_matmul_shape, 0xd, lk_matmul_gradient, lk_matmul_cost, 0},
     [LK_OP_MATMUL_DX] = {lk_matmul_dx_shape, 0, NULL, lk_matmul_cost, 0},
     [LK_OP_CONV2D] = {lk_conv2d_shape, 0xd, lk_conv2d_gradient, lk_conv2d_cost, 0},
-    [LK_OP_CONV2D_DX] = {lk_conv2d_dx_shape, 0, NULL, lk_conv2d_cost, 0},
+    [LK_OP_CONV2D_DX] = {lk_conv2d_dx_shape, 0x5, lk_conv2d_dx_gradient, lk_conv2d_cost, 0},
+    [LK_OP_BATCH_MATMUL] = {lk_batch_matmul_shape, 0x3, lk_batch_matmul_gradient, lk_batch_matmul_cost, 0},
     [LK_OP_ATTENTION] = {lk_attention_shape, 0x7, lk_attention_gradient, lk_attention_cost, 0},
     [LK_OP_ATTENTION_DQ] = {lk_attention_dq_shape, 0, NULL, lk_attention_cost, 0},
     [LK_OP_ATTENTION_DKV] = {lk_attention_dkv_shape, 0, NULL, lk_attention_cost, 0},

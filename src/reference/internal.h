@@ -15,6 +15,7 @@ typedef bool (*lk_reference_function)(const lk_op_call *call, const double *cons
     X(attention)                                                                                                       \
     X(attention_dq)                                                                                                    \
     X(attention_dkv)                                                                                                   \
+    X(batch_matmul)                                                                                                    \
     X(group_norm)                                                                                                      \
     X(group_norm_dx)                                                                                                   \
     X(layer_norm)                                                                                                      \

@@ -43,6 +43,25 @@ bool lk_reference_matmul_dx(const lk_op_call *call, const double *const *in, dou
     return true;
 }
 
+bool lk_reference_batch_matmul(const lk_op_call *call, const double *const *in, double *const *out) {
+    const lk_shape *y = &call->output[0].shape;
+    const bool turn_a = call->attributes.product.turn_a != 0, turn_b = call->attributes.product.turn_b != 0;
+    const int64_t rows = y->dim[1], columns = y->dim[2], depth = call->input[0].shape.dim[turn_a ? 1 : 2];
+    for (int64_t n = 0; n < y->dim[0]; n++) {
+        const double *a = in[0] + n * rows * depth, *b = in[1] + n * depth * columns;
+        for (int64_t i = 0; i < rows; i++) {
+            for (int64_t j = 0; j < columns; j++) {
+                double sum = 0;
+                for (int64_t k = 0; k < depth; k++) {
+                    sum += a[turn_a ? k * rows + i : i * depth + k] * b[turn_b ? j * depth + k : k * columns + j];
+                }
+                out[0][(n * rows + i) * columns + j] = sum;
+            }
+        }
+    }
+    return true;
+}
+
 /* Everything that both directions of a convolution need: extents, and the input pixel that a tap of an output reads. */
 typedef struct lk_conv_geometry {
     int64_t batch, in_channels, in_height, in_width, out_channels, out_height, out_width;

@@ -59,6 +59,10 @@ static double lk_unary_value(lk_unary kind, double a, double b, double x) {
         return lk_between(a * x + b, 0, 1);
     case LK_UNARY_HARD_SWISH:
         return x * lk_between(x / 6 + 0.5, 0, 1);
+    case LK_UNARY_ERF:
+        return erf(x);
+    case LK_UNARY_ELU:
+        return x > 0 ? x : a * expm1(x);
     case LK_UNARY_COUNT:
         break;
     }
@@ -114,6 +118,10 @@ static double lk_unary_slope(lk_unary kind, double a, double b, double x) {
         return s > 0 && s < 1 ? a : 0;
     case LK_UNARY_HARD_SWISH:
         return x <= -3 ? 0 : x >= 3 ? 1 : x / 3 + 0.5;
+    case LK_UNARY_ERF:
+        return 2 * lk_sqrt_2_over_pi * lk_inverse_sqrt2 * exp(-x * x);
+    case LK_UNARY_ELU:
+        return x > 0 ? 1 : a * exp(x);
     case LK_UNARY_COUNT:
         break;
     }

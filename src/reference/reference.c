@@ -9,6 +9,7 @@ static const lk_reference_function lk_reference_functions[LK_OP_COUNT] = {
     [LK_OP_ATTENTION] = lk_reference_attention,
     [LK_OP_ATTENTION_DQ] = lk_reference_attention_dq,
     [LK_OP_ATTENTION_DKV] = lk_reference_attention_dkv,
+    [LK_OP_BATCH_MATMUL] = lk_reference_batch_matmul,
     [LK_OP_GROUP_NORM] = lk_reference_group_norm,
     [LK_OP_GROUP_NORM_DX] = lk_reference_group_norm_dx,
     [LK_OP_LAYER_NORM] = lk_reference_layer_norm,

@@ -33,6 +33,8 @@ static const char *const lk_unary_names[LK_UNARY_COUNT] = {
     [LK_UNARY_AFFINE] = "affine",
     [LK_UNARY_HARD_SIGMOID] = "hard_sigmoid",
     [LK_UNARY_HARD_SWISH] = "hard_swish",
+    [LK_UNARY_ERF] = "erf",
+    [LK_UNARY_ELU] = "elu",
 };
 
 const char *lk_op_name(lk_op op) { return (unsigned)op < LK_OP_COUNT ? lk_op_descriptions[op].name : "unknown op"; }

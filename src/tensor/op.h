@@ -14,6 +14,7 @@
  *                   mask? [L,S], extra columns? [N,S,E]
  *   ATTENTION_DQ    q, k, v, o, lse, do, key_bias?, mask?                      dq
  *   ATTENTION_DKV   q, k, v, o, lse, do, key_bias?, mask?                      dk?, dv?
+ *   BATCH_MATMUL    a [B,M,K] or turned [B,K,M], b [B,K,N] or turned [B,N,K]   y [B,M,N] = a b, neither of them a weight
  *   GROUP_NORM      x [N,C,H,W] or [N,L,C], gamma? [C], beta? [C]              y, stats [N,G,2] = mean, 1/sqrt(var+eps)
  *   GROUP_NORM_DX   x, gamma?, beta?, stats, dy, addend?                       dx + addend  (attrs.norm.silu fuses SiLU)
  *   LAYER_NORM      x [...,C], gamma? [C], beta? [C]                           y, stats [rows,2]
@@ -65,6 +66,7 @@
  *   bias [N,O]      one row a sample, N = dim[0] of x. (A rank-2 y needs no distinction: each row is a sample.)
  *   kinks           relu'(0) = abs'(0) = d|a-b| at a = b = 0; leaky_relu'(0) and prelu'(0) = slope; clamp' = 1 on its bounds;
  *                   hard_sigmoid' = 0 on its bounds; min and max give half of dy to each side of a tie
+ *   elu             x for x > 0, else a (e^x - 1); elu'(0) = a
  *   softplus        log(1 + e^x); quick_gelu x sigmoid(1.702 x); gelu_tanh with sqrt(2/pi) and 0.044715
  *   attention       logits = scale q.k + key_bias + mask; causal: query i sees keys j <= i; a query that sees no key
  *                   (all logits -inf) gives zeros and lse = -inf; extra[n,l,head*E+e] = sum_j p_j E[n,j,e]
@@ -101,6 +103,7 @@
     X(ATTENTION, "attention", 3, 6, 1, 3)                                                                              \
     X(ATTENTION_DQ, "attention_dq", 6, 8, 1, 1)                                                                        \
     X(ATTENTION_DKV, "attention_dkv", 6, 8, 1, 2)                                                                      \
+    X(BATCH_MATMUL, "batch_matmul", 2, 2, 1, 1)                                                                        \
     X(GROUP_NORM, "group_norm", 1, 3, 2, 2)                                                                            \
     X(GROUP_NORM_DX, "group_norm_dx", 5, 6, 1, 1)                                                                      \
     X(LAYER_NORM, "layer_norm", 1, 3, 2, 2)                                                                            \
@@ -174,6 +177,8 @@ typedef enum lk_unary {
     LK_UNARY_AFFINE,       /* a*x + b */
     LK_UNARY_HARD_SIGMOID, /* clamp(a*x + b, 0, 1) */
     LK_UNARY_HARD_SWISH,   /* x * clamp(x/6 + 0.5, 0, 1) */
+    LK_UNARY_ERF,
+    LK_UNARY_ELU, /* x > 0 ? x : a (e^x - 1) */
     LK_UNARY_COUNT
 } lk_unary;
 
@@ -215,6 +220,9 @@ typedef union lk_attributes {
         float scale; /* applied to q.k; 1/sqrt(d) is filled in by the builder when 0 */
         int32_t extra_columns;
     } attention;
+    struct {
+        int32_t turn_a, turn_b; /* the matrix is stored with rows and columns exchanged */
+    } product;
     struct {
         int32_t groups; /* group norm */
         float epsilon;

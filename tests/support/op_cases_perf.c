@@ -21,6 +21,8 @@ static const op_case cases[] = {
      INPUTS(IN(NORMAL, 1, 256, 128), IN(NORMAL, 1, 256, 128), IN(NORMAL, 1, 256, 128))},
     {LK_OP_ATTENTION, "text", 3, 0, ATTR(.attention = {.heads = 4, .scale = 0.2f}),
      INPUTS(IN(NORMAL, 1, 256, 128), IN(NORMAL, 1, 77, 128), IN(NORMAL, 1, 77, 128))},
+    {LK_OP_BATCH_MATMUL, "a ViT's logits", 0, 0, ATTR(.product = {0, 1}),
+     INPUTS(IN(NORMAL, 6, 197, 64), IN(NORMAL, 6, 197, 64))},
     /* Cameo: decoder and U-Net */
     {LK_OP_CONV2D, "Cameo's decoder, last", 0, 0, CONV(3, 1, 1, 1),
      INPUTS(IN(NORMAL, 1, 16, 128, 128), IN(WEIGHT, 16, 16, 3, 3))},

@@ -22,6 +22,8 @@ static const double theta_list[] = {0.8, 0.3, -0.7, -0.2, 0.9, 0.4};
 #define MAP_AND_CHANNEL(c) INPUTS(IN(APART, 1, c, 3, 2), IN(GAIN, c))
 #define MAP_AND_CHANNELS(c) INPUTS(IN(WIDE, 1, c, 3, 2), IN(GAIN, c), IN(NORMAL, c))
 
+#define TURN_B(c) ATTR(.product = {0, 1})
+#define PRODUCT_INPUTS(c) INPUTS(IN(NORMAL, 2, 5, c), IN(NORMAL, 2, 3, c))
 #define MATMUL_INPUTS(c) INPUTS(IN(NORMAL, 5, c), IN(WEIGHT, c, c), IN(NORMAL, c))
 #define CONV_3X3(c)                                                                                                    \
     ATTR(.conv = {.stride = {1, 1}, .padding = {1, 1, 1, 1}, .dilation = {1, 1}, .groups = 1, .kernel = {3, 3}})
@@ -76,6 +78,7 @@ static const op_case cases[] = {
     EACH(LK_OP_MATMUL, NONE, MATMUL_INPUTS),
     EACH(LK_OP_CONV2D, CONV_3X3, CONV_INPUTS),
     EACH(LK_OP_CONV2D, DEPTHWISE, DEPTHWISE_INPUTS),
+    EACH(LK_OP_BATCH_MATMUL, TURN_B, PRODUCT_INPUTS),
     EACH(LK_OP_ATTENTION, ONE_HEAD, ATTENTION_INPUTS),
     EACH(LK_OP_GROUP_NORM, ONE_GROUP_SILU, MAP_AND_CHANNELS),
     MANY(LK_OP_LAYER_NORM, NORM, MAP_AND_CHANNELS), /* of one channel everything cancels */
