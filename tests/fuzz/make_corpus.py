@@ -25,6 +25,7 @@ SEEDS = {
     "png": ["pictures/*.png"],
     "jpeg": ["pictures/*.jpg"],
     "config": ["models/*/config.json"],
+    "checkpoint": ["embeddings/h*.safetensors", "models/taesd/taesd_decoder.safetensors"],
 }
 
 
@@ -48,7 +49,60 @@ def exif(order, entries, comment=b""):
     return b"Exif\0\0" + out
 
 
+def small_checkpoint(open_clip, averaged=False):
+    """A whole checkpoint of one level whose large sizes are 0, so that it needs few bytes."""
+    shapes = {}
+
+    def layer(name, *shape):
+        shapes[name + ".weight"] = shape
+        shapes[name + ".bias"] = shape[:1]
+    unet, vae = "model.diffusion_model.", "first_stage_model."
+    layer(unet + "time_embed.0", 8, 0)
+    layer(unet + "time_embed.2", 0, 0)
+    layer(unet + "input_blocks.0.0", 32, 4, 1, 1)
+    layer(unet + "out.0", 0)
+    layer(unet + "out.2", 4, 0, 1, 1)
+    for place in ("input_blocks.1.0", "middle_block.0", "middle_block.2", "output_blocks.0.0", "output_blocks.1.0"):
+        for part in ("in_layers.0", "in_layers.2", "emb_layers.1", "out_layers.0", "out_layers.3"):
+            layer(unet + place + "." + part, 32, 0, 3, 3)
+    for place in ("input_blocks.1.1", "middle_block.1", "output_blocks.0.1"):
+        layer(unet + place + ".norm", 0)
+        layer(unet + place + ".proj_in", *((0, 0) if open_clip else (0, 0, 1, 1)))
+        shapes[unet + place + ".transformer_blocks.0.attn2.to_k.weight"] = (0, 8)
+    for half in ("encoder", "decoder"):
+        layer(f"{vae}{half}.conv_in", 0, 4, 3, 3)
+        layer(f"{vae}{half}.conv_out", 3, 0, 1, 1)
+        layer(f"{vae}{half}.{'up' if half == 'decoder' else 'down'}.0.block.0.conv1", 32, 0, 3, 3)
+        layer(f"{vae}{half}.mid.attn_1.q", 0, 0, 1, 1)
+    text = "cond_stage_model.model." if open_clip else "cond_stage_model.transformer.text_model."
+    if open_clip:
+        shapes |= {text + "token_embedding.weight": (1, 64), text + "positional_embedding": (7, 0),
+                   text + "transformer.resblocks.0.attn.in_proj_weight": (6, 2), text + "transformer.resblocks.23.x": (1,),
+                   text + "transformer.resblocks.0.ln_1.weight": (0,), text + "transformer.resblocks.0.mlp.c_fc.weight": (4, 0)}
+    else:
+        shapes |= {text + "embeddings.token_embedding.weight": (1, 64), text + "embeddings.position_embedding.weight": (7, 0),
+                   text + "encoder.layers.0.layer_norm1.weight": (0,), text + "encoder.layers.0.mlp.fc1.weight": (4, 0)}
+    if averaged:
+        shapes |= {"model_ema." + k[6:].replace(".", ""): v for k, v in shapes.items() if k.startswith("model.")}
+    shapes |= {"betas": (2,), "somebody.else": (1,)}
+    header, at = {}, 0
+    for name, shape in shapes.items():
+        size = 1
+        for n in shape:
+            size *= n
+        header[name] = {"dtype": "U8", "shape": list(shape), "data_offsets": [at, at + size]}
+        at += size
+    return safetensors(header, bytes(at))
+
+
 def written_seeds():
+    yield "checkpoint", "sd1", small_checkpoint(False)
+    yield "checkpoint", "sd2", small_checkpoint(True)
+    yield "checkpoint", "averaged", small_checkpoint(False, True)
+    yield "checkpoint", "lora", safetensors({f"lora_unet_down_blocks_0_attentions_0_proj_in.{part}": {
+        "dtype": "F16", "shape": shape, "data_offsets": [4 * i, 4 * i + 4]}
+        for i, (part, shape) in enumerate([("lora_down.weight", [1, 2]), ("lora_up.weight", [2, 1]), ("alpha", [2])])},
+        bytes(12))
     one = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
     yield "safetensors", "good", safetensors({"__metadata__": {"format": "pt"}, "a": one, "b": {
         "dtype": "F16", "shape": [1, 3], "data_offsets": [8, 14]}, "c": {"dtype": "U8", "shape": [], "data_offsets": [

@@ -388,6 +388,64 @@ static void test_refusals(void **state) {
     assert_non_null(strstr(notes, "somebody's.statistics"));
 }
 
+/* One telling key of each, as those who made the families named them. */
+static void test_families(void **state) {
+    (void)state;
+    static const struct {
+        const char *key, *family;
+    } rows[] = {{"conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias", "SDXL"},
+                {"conditioner.embedders.0.model.transformer.resblocks.9.mlp.c_proj.bias", "SDXL refiner"},
+                {"model.diffusion_model.joint_blocks.0.context_block.adaLN_modulation.1.bias", "Stable Diffusion 3"},
+                {"double_blocks.0.img_attn.norm.key_norm.scale", "Flux"},
+                {"single_stream_modulation.lin.weight", "FLUX.2"},
+                {"distilled_guidance_layer.in_proj.bias", "Chroma"},
+                {"clip_txt_mapper.weight", "Stable Cascade"},
+                {"double_layers.0.attn.w1q.weight", "AuraFlow"},
+                {"model.diffusion_model.cap_embedder.0.weight", "Lumina or Z-Image"},
+                {"patchify_proj.weight", "LTX"},
+                {"model.diffusion_model.blocks.0.attn.qkv_x.weight", "Mochi"},
+                {"txt_in.individual_token_refiner.blocks.0.adaLN_modulation.1.bias", "HunyuanVideo"},
+                {"blocks.0.cross_attn.kv_linear.weight", "PixArt or Sana"},
+                {"head.modulation", "Wan"},
+                {"net.x_embedder.proj.1.weight", "Cosmos"},
+                {"txt_in.text_norm.weight", "Qwen-Image"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        lk_error error = LK_ERROR_INIT;
+        lk_safetensors file;
+        assert_ok(lk_safetensors_view_begin(&file, "key", 1, &error), &error);
+        add_key(&file, rows[i].key, 1, (const int64_t[]){4});
+        lk_recognition is = lk_recognise(&file);
+        if (strcmp(is.family_name, rows[i].family) != 0 || is.supported)
+            fail_msg("%s: said to be of %s", rows[i].key, is.family_name);
+        lk_safetensors_close(&file);
+    }
+}
+
+/* Every allocation of opening the complete key list fails once. */
+static void test_memory(void **state) {
+    (void)state;
+    key_list *list = read_list("sd2");
+    int64_t live = lk_memory_live(), n = 0;
+    for (;; n += 1 + n / 8) {
+        lk_error error = LK_ERROR_INIT;
+        lk_safetensors file;
+        lk_checkpoint c;
+        file_of(&file, list, false);
+        lk_memory_fail_after(n);
+        likeness_status status = lk_checkpoint_from(&c, &file, false, &error);
+        lk_memory_fail_after(-1);
+        if (status == LIKENESS_OK) {
+            lk_checkpoint_close(&c);
+            break;
+        }
+        assert_int_equal(status, LIKENESS_OUT_OF_MEMORY);
+        assert_int_equal(lk_memory_live(), live);
+    }
+    assert_true(n > 10);
+    assert_int_equal(lk_memory_live(), live);
+    free(list);
+}
+
 static void test_foreign_files(void **state) {
     (void)state;
     static const struct {
@@ -419,8 +477,9 @@ static int remove_folder(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_names), cmocka_unit_test(test_configs),
-                                       cmocka_unit_test(test_whole), cmocka_unit_test(test_refusals),
-                                       cmocka_unit_test(test_foreign_files)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_names),         cmocka_unit_test(test_configs),
+                                       cmocka_unit_test(test_whole),         cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_foreign_files), cmocka_unit_test(test_families),
+                                       cmocka_unit_test(test_memory)};
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
