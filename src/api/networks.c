@@ -50,7 +50,7 @@ uint64_t lk_memory_left(const likeness_context *context) {
 /* Builds a network with a gradient, with the fewest pieces that fit what the device has left. */
 static likeness_status fit(lk_network *net, likeness_context *context,
                            likeness_status (*build)(void *user, lk_error *error), void *user, lk_error *error) {
-    static const int32_t choices[] = {1, 2, 4, 8, 16, 32};
+    static const int32_t choices[] = {1, 2, 3, 4, 6, 8, 12, 16, 24};
     enum { CHOICES = sizeof choices / sizeof *choices };
     int32_t best = 1;
     uint64_t least = UINT64_MAX;

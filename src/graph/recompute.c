@@ -32,7 +32,7 @@ static void measure(const lk_graph *graph, const int32_t *last_reader, uint64_t 
 
 /* Equal shares of what the nodes write; around each the place where the fewest bytes cross, the later of equals. */
 static void choose(lk_recompute *r, const lk_graph *graph, const uint64_t *crossing, uint64_t total, int32_t pieces) {
-    uint64_t sum = 0, window = total / (uint64_t)pieces / 3;
+    uint64_t sum = 0, window = total / (uint64_t)pieces * 2 / 3;
     int32_t node = 0;
     r->count = 1;
     r->cut[0] = 0;
