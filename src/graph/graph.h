@@ -143,7 +143,14 @@ lk_plan *lk_plan_create(lk_graph *graph, const lk_plan_options *options, lk_erro
 void lk_plan_destroy(lk_plan *plan);
 lk_plan_info lk_plan_information(const lk_plan *plan);
 
+/* Device memory that several instances use in turn: as much as the largest of their plans needs. What an instance
+ * holds, inputs included, is gone once another one of the arena is written or run. Destroy it after the instances. */
+typedef struct lk_arena lk_arena;
+lk_arena *lk_arena_create(lk_device *device, const lk_plan *const *plans, int plan_count, lk_error *error);
+void lk_arena_destroy(lk_arena *arena);
+
 typedef struct lk_instance_options {
+    lk_arena *arena;          /* made for this plan among others; NULL: memory of its own */
     uint64_t shuffle_seed;    /* not 0: commands between two barriers run in a random order (self-check b) */
     bool truth;               /* every command alone, poisoned (self-check c); slow */
     bool timestamps;          /* measure every command: lk_instance_recording, gpu/stream.h; slower */

@@ -17,14 +17,57 @@ static lk_buffer_ref ref_of(const lk_instance *instance, lk_value value) {
     return lk_ref_slice(lk_block_ref(instance->blocks[place->block]), place->offset, place->bytes);
 }
 
-static likeness_status take_memory(lk_instance *instance, lk_error *error) {
+struct lk_arena {
+    lk_block **blocks;
+    int32_t count;
+};
+
+lk_arena *lk_arena_create(lk_device *device, const lk_plan *const *plans, int plan_count, lk_error *error) {
+    lk_arena *arena = lk_alloc(1, sizeof *arena);
+    int32_t most = 0;
+    for (int p = 0; p < plan_count; p++)
+        if (plans[p]->block_count > most) most = plans[p]->block_count;
+    if (arena) arena->blocks = lk_alloc((size_t)most + 1, sizeof *arena->blocks);
+    if (!arena || !arena->blocks) {
+        lk_free(arena);
+        lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for an arena");
+        return NULL;
+    }
+    for (int32_t i = 0; i < most; i++) {
+        uint64_t bytes = 0;
+        for (int p = 0; p < plan_count; p++)
+            if (i < plans[p]->block_count && plans[p]->block_bytes[i] > bytes) bytes = plans[p]->block_bytes[i];
+        if (lk_block_create(device, bytes, "activations", &arena->blocks[i], error) != LIKENESS_OK) {
+            lk_arena_destroy(arena);
+            return NULL;
+        }
+        arena->count++;
+    }
+    return arena;
+}
+
+void lk_arena_destroy(lk_arena *arena) {
+    if (!arena) return;
+    for (int32_t i = 0; i < arena->count; i++)
+        lk_block_destroy(arena->blocks[i]);
+    lk_free(arena->blocks);
+    lk_free(arena);
+}
+
+static likeness_status take_memory(lk_instance *instance, const lk_arena *arena, lk_error *error) {
     const lk_plan *plan = instance->plan;
     instance->blocks = lk_alloc((size_t)plan->block_count + 1, sizeof *instance->blocks);
     instance->recordings = lk_alloc((size_t)plan->graph->section_count, sizeof *instance->recordings);
     if (!instance->blocks || !instance->recordings)
         return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for an instance of a graph");
+    instance->borrowed = arena != NULL;
     for (int32_t i = 0; i < plan->block_count; i++) {
-        LK_TRY(lk_block_create(instance->device, plan->block_bytes[i], "activations", &instance->blocks[i], error));
+        if (!arena)
+            LK_TRY(lk_block_create(instance->device, plan->block_bytes[i], "activations", &instance->blocks[i], error));
+        else if (i < arena->count && lk_block_bytes(arena->blocks[i]) >= plan->block_bytes[i])
+            instance->blocks[i] = arena->blocks[i];
+        else
+            return lk_fail(error, LIKENESS_INTERNAL, "an arena was not made for this plan");
         instance->block_count++;
     }
     size_t scratch = 0;
@@ -98,7 +141,7 @@ lk_instance *lk_instance_create(lk_plan *plan, lk_device *device, const lk_insta
     instance->truth = options && options->truth;
     likeness_status status = LIKENESS_OK;
     if (plan->graph->weights) status = lk_weights_upload(plan->graph->weights, device, error);
-    if (status == LIKENESS_OK) status = take_memory(instance, error);
+    if (status == LIKENESS_OK) status = take_memory(instance, options ? options->arena : NULL, error);
     if (status == LIKENESS_OK) status = record_all(instance, options, error);
     if (status == LIKENESS_OK) return instance;
     lk_instance_destroy(instance);
@@ -109,7 +152,7 @@ void lk_instance_destroy(lk_instance *instance) {
     if (!instance) return;
     for (int32_t s = 0; instance->recordings && s < instance->plan->graph->section_count; s++)
         lk_recording_destroy(instance->recordings[s]);
-    for (int32_t i = 0; i < instance->block_count; i++)
+    for (int32_t i = 0; i < instance->block_count && !instance->borrowed; i++)
         lk_block_destroy(instance->blocks[i]);
     lk_block_destroy(instance->scratch);
     lk_free(instance->recordings);

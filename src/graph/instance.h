@@ -10,6 +10,7 @@ struct lk_instance {
     lk_device *device;
     lk_block **blocks; /* the arena, plan->block_count of them once complete */
     int32_t block_count;
+    bool borrowed;             /* the blocks are an lk_arena's */
     lk_block *scratch;         /* shared by all commands; NULL if none needs it */
     lk_recording **recordings; /* one a section */
     bool truth;

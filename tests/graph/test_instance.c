@@ -299,15 +299,56 @@ static void too_little_device_memory(void **state) {
     lk_device_close(device);
 }
 
+/* Two networks in turn in one arena: the results of memory of their own, and the memory of the larger one. */
+static void one_arena_for_two(void **state) {
+    (void)state;
+    lk_device *device = graph_device();
+    static const char *const names[2] = {"unet_1", "decoder_1"};
+    network_case n[2];
+    lk_plan *plan[2];
+    lk_instance *instance[2];
+    float *expected[2];
+    lk_error error = LK_ERROR_INIT;
+    for (int i = 0; i < 2; i++) {
+        network_open(&n[i], names[i], &(network_options){.precise = false});
+        expected[i] = case_run(&n[i].c, device, &(run_options){.replays = 1});
+        plan[i] = graph_plan(n[i].c.graph, NULL);
+    }
+    uint64_t before = lk_device_memory_now(device);
+    lk_arena *arena = lk_arena_create(device, (const lk_plan *const *)plan, 2, &error);
+    assert_non_null(arena);
+    uint64_t a = lk_plan_information(plan[0]).arena_bytes, b = lk_plan_information(plan[1]).arena_bytes;
+    assert_int_equal(lk_device_memory_now(device) - before, a > b ? a : b);
+    for (int i = 0; i < 2; i++)
+        instance[i] = graph_instance(plan[i], device, &(lk_instance_options){.arena = arena});
+    for (int turn = 0; turn < 4; turn++) {
+        int i = turn % 2;
+        float *found = malloc(case_result_count(&n[i].c) * sizeof *found);
+        case_write_all(&n[i].c, instance[i]);
+        case_replay(&n[i].c, instance[i], found);
+        case_same_bytes(&n[i].c, expected[i], found, "in a shared arena");
+        free(found);
+    }
+    lk_arena *small = lk_arena_create(device, (const lk_plan *const *)&plan[a < b ? 0 : 1], 1, &error);
+    assert_null(lk_instance_create(plan[a < b ? 1 : 0], device, &(lk_instance_options){.arena = small}, &error));
+    assert_int_equal(error.status, LIKENESS_INTERNAL);
+    lk_arena_destroy(small);
+    for (int i = 0; i < 2; i++) {
+        lk_instance_destroy(instance[i]);
+        lk_plan_destroy(plan[i]);
+        free(expected[i]);
+    }
+    lk_arena_destroy(arena);
+    for (int i = 0; i < 2; i++)
+        network_close(&n[i]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(replays_take_new_inputs),
-        cmocka_unit_test(instances_are_apart),
-        cmocka_unit_test(sections_on_their_own),
-        cmocka_unit_test(the_trace_is_ordered),
-        cmocka_unit_test(refusals),
-        cmocka_unit_test(forced_variants),
-        cmocka_unit_test(every_failure_is_survived),
+        cmocka_unit_test(replays_take_new_inputs),  cmocka_unit_test(instances_are_apart),
+        cmocka_unit_test(one_arena_for_two),        cmocka_unit_test(sections_on_their_own),
+        cmocka_unit_test(the_trace_is_ordered),     cmocka_unit_test(refusals),
+        cmocka_unit_test(forced_variants),          cmocka_unit_test(every_failure_is_survived),
         cmocka_unit_test(too_little_device_memory),
     };
     return graph_finish(cmocka_run_group_tests(tests, NULL, NULL));
