@@ -119,8 +119,8 @@ typedef struct likeness_load_params {
     const likeness_embedding *embeddings;
     int32_t embedding_count;
     const char *taesd; /* decoder of a tiny autoencoder (TAESD) in place of the model's; NULL: the model's */
-    /* What a single file predicts: "eps", "v", "velocity", "instaflow", "diff_eps", "ddim_eps" (PeRFlow); NULL: what
-     * the file says. */
+    /* What the network predicts, over what the model's files say: "eps", "v", "velocity" (noise - data), "instaflow"
+     * (data - noise: InstaFlow, 2-rectified flow), "diff_eps", "ddim_eps" (PeRFlow); NULL: what they say. */
     const char *prediction;
     bool averaged; /* a single file's averaged U-Net weights (EMA), where it has them */
 } likeness_load_params;
@@ -143,13 +143,38 @@ likeness_status likeness_set_discriminator(likeness_model *model, const char *on
  * so far (else NaN). Return false to stop. */
 typedef bool (*likeness_progress)(void *user, const char *phase, int step, int total, double likeness);
 
+/* How the network is asked step by step. Flows: EULER, and PERFLOW for models of that name. Diffusion models: all but
+ * PERFLOW. The model's scheduler_config.json decides what is possible and what DEFAULT is. */
+typedef enum likeness_sampler {
+    LIKENESS_SAMPLER_DEFAULT = 0,
+    LIKENESS_SAMPLER_EULER,
+    LIKENESS_SAMPLER_EULER_A,
+    LIKENESS_SAMPLER_DDIM,
+    LIKENESS_SAMPLER_DPMPP_2M,
+    LIKENESS_SAMPLER_LCM,
+    LIKENESS_SAMPLER_PERFLOW
+} likeness_sampler;
+
+/* How the noise levels of the steps are spread (diffusion models). */
+typedef enum likeness_scheduler {
+    LIKENESS_SCHEDULER_DEFAULT = 0,
+    LIKENESS_SCHEDULER_DISCRETE,
+    LIKENESS_SCHEDULER_KARRAS
+} likeness_scheduler;
+
 typedef struct likeness_generate_params {
-    const char *prompt;          /* NULL or "": the empty prompt */
+    const char *prompt;          /* NULL or "": the empty prompt; (word:1.2) weighs words, \( is a bracket */
     const char *negative_prompt; /* used when cfg_scale is not 1 */
     int64_t seed;                /* noise of this picture; any value */
     int32_t width, height;       /* 0: the model's; multiples of the autoencoder's factor times the U-Net's */
     int32_t steps;               /* 0: the model's (Cameo: 4) */
-    double cfg_scale;            /* 0: the model's (Cameo: 1, one branch) */
+    double cfg_scale;            /* 0: the model's (Cameo: 1, one branch), else 7.5 for diffusion, 3 for PeRFlow */
+    likeness_sampler sampler;
+    likeness_scheduler scheduler;
+    int32_t clip_skip; /* 2: the text encoder's last layer is left out, ...; 0, 1: none is */
+    /* Image to image: a picture to begin from, fitted to the size; strength is the part of the steps that is done. */
+    const likeness_image *init_image;
+    double strength; /* 0: 0.75; at most 1 */
     likeness_progress progress;
     void *progress_user;
 } likeness_generate_params;
@@ -209,6 +234,8 @@ likeness_status likeness_compare(likeness_model *model, const likeness_image *a,
 char *likeness_settings_text(const likeness_model *model, const likeness_generate_params *params,
                              const likeness_personalize_params *personalize);
 void likeness_text_free(char *text);
+/* The value of one key of a settings text ("Prediction"), NULL without one. Free with likeness_text_free. */
+char *likeness_settings_find(const char *settings, const char *key);
 
 /* What a picture file says about itself: settings text ("" if none) and
  * whether it carries the synthetic mark. Free the text with likeness_text_free. */
@@ -218,7 +245,8 @@ likeness_status likeness_inspect(likeness_context *context, const char *path, ch
  * a component, an ONNX network; unsupported ones are named, too. Needs no device. Free the text with
  * likeness_text_free. */
 likeness_status likeness_describe(likeness_context *context, const char *path, char **text);
-/* Fills params from a settings text; strings are allocated into *storage (free with likeness_text_free). */
+/* Fills params from a settings text; strings are allocated into *storage (free with likeness_text_free). A strength
+ * other than 0 says that the picture began from another one, which is not inside: init_image has to be given. */
 likeness_status likeness_settings_parse(likeness_context *context, const char *settings,
                                         likeness_generate_params *params, char **storage);
 

@@ -1,6 +1,7 @@
-/* api/generate.c - pictures from words: checked parameters, prompts, sampling, decoding.
+/* api/generate.c - pictures from words (and a picture to begin from): checked parameters, sampling, decoding.
  *
- *   z <- noise of the seed;   for k = 1..K: z <- z + (t_k - t_{k-1}) v(z, t_{k-1}, prompt);   picture <- decode(z) */
+ *   z <- noise of the seed, or the noised latent of a picture;
+ *   for each step of the sampler's table: m <- network(z, time, prompt), z <- step(z, m);   picture <- decode(z) */
 #include "api/model.h"
 
 #include "base/memory.h"
@@ -29,75 +30,128 @@ static likeness_status check_prompt(const char *what, const char *text, lk_error
                    (unsigned)(unsigned char)text[bad]);
 }
 
+/* The model's own numbers go with its own kind of sampler; else few steps and little guidance for what was distilled to
+ * that, 25 steps and 7.5 for diffusion. */
+static void solver_defaults(const likeness_model *model, lk_solver solver, lk_prediction prediction, int *steps,
+                            double *weight) {
+    const lk_scheduler_config *c = &model->files.scheduler;
+    bool few = solver == LK_SOLVER_LCM || solver == LK_SOLVER_PERFLOW;
+    bool made_for_few = c->solver == LK_SOLVER_LCM || c->solver == LK_SOLVER_PERFLOW;
+    bool own = prediction == c->prediction && (solver == c->solver || (!few && !made_for_few));
+    bool diffusion = prediction == LK_PREDICT_EPSILON || prediction == LK_PREDICT_V;
+    *steps = own && model->files.steps > 0 ? model->files.steps
+             : solver == LK_SOLVER_PERFLOW ? c->windows
+             : solver == LK_SOLVER_LCM     ? 4
+                                           : 25;
+    *weight = own && model->files.guidance > 0 ? model->files.guidance
+              : solver == LK_SOLVER_PERFLOW    ? 3
+              : few || !diffusion              ? 1
+                                               : 7.5;
+}
+
+likeness_status lk_sampling_of(const likeness_model *model, const likeness_generate_params *params,
+                               lk_sampling_request *request, double *weight, lk_error *error) {
+    static const lk_solver solvers[] = {
+        [LIKENESS_SAMPLER_DEFAULT] = LK_SOLVER_COUNT,           [LIKENESS_SAMPLER_EULER] = LK_SOLVER_EULER,
+        [LIKENESS_SAMPLER_EULER_A] = LK_SOLVER_EULER_ANCESTRAL, [LIKENESS_SAMPLER_DDIM] = LK_SOLVER_DDIM,
+        [LIKENESS_SAMPLER_DPMPP_2M] = LK_SOLVER_DPMPP_2M,       [LIKENESS_SAMPLER_LCM] = LK_SOLVER_LCM,
+        [LIKENESS_SAMPLER_PERFLOW] = LK_SOLVER_PERFLOW};
+    static const lk_sigmas sigmas[] = {[LIKENESS_SCHEDULER_DEFAULT] = LK_SIGMAS_OWN,
+                                       [LIKENESS_SCHEDULER_DISCRETE] = LK_SIGMAS_DISCRETE,
+                                       [LIKENESS_SCHEDULER_KARRAS] = LK_SIGMAS_KARRAS};
+    int steps;
+    if ((unsigned)params->sampler >= sizeof solvers / sizeof *solvers ||
+        (unsigned)params->scheduler >= sizeof sigmas / sizeof *sigmas)
+        return lk_fail(error, LIKENESS_USAGE, "there is no sampler %d or scheduler %d", (int)params->sampler,
+                       (int)params->scheduler);
+    *request = (lk_sampling_request){.solver = solvers[params->sampler],
+                                     .sigmas = sigmas[params->scheduler],
+                                     .prediction = LK_PREDICT_COUNT,
+                                     .from_picture = params->init_image != NULL,
+                                     .strength = params->strength != 0 ? params->strength : 0.75};
+    LK_TRY(lk_sampling_choose(&model->files.scheduler, request, &request->solver, &request->prediction,
+                              &request->sigmas, error));
+    solver_defaults(model, request->solver, request->prediction, &steps, weight);
+    request->steps = params->steps != 0 ? params->steps : steps;
+    if (params->cfg_scale > 0) *weight = params->cfg_scale;
+    if (!(params->cfg_scale >= 0) || !isfinite(params->cfg_scale))
+        return lk_fail(error, LIKENESS_USAGE, "a guidance weight of %g makes no sense", params->cfg_scale);
+    return LIKENESS_OK;
+}
+
 likeness_status lk_run_start(lk_run *run, likeness_model *model, const likeness_generate_params *params,
                              lk_error *error) {
     const lk_unet_config *unet = &model->files.unet.config;
     int32_t factor = lk_vae_factor(&model->files.vae.config), unit = factor << (unet->levels - 1);
+    lk_sampling_request request;
     memset(run, 0, sizeof *run);
     run->prompt = params->prompt ? params->prompt : "";
     run->negative = params->negative_prompt ? params->negative_prompt : "";
     run->width = params->width != 0 ? params->width : model->default_width;
     run->height = params->height != 0 ? params->height : model->default_height;
-    run->steps = params->steps != 0 ? params->steps : model->default_steps;
-    run->weight = params->cfg_scale > 0 ? params->cfg_scale : model->default_cfg_scale;
     run->seed = params->seed;
-    if (!(params->cfg_scale >= 0) || !isfinite(params->cfg_scale))
-        return lk_fail(error, LIKENESS_USAGE, "a guidance weight of %g makes no sense", params->cfg_scale);
+    run->clip_skip = params->clip_skip;
+    run->init_image = params->init_image;
+    LK_TRY(lk_sampling_of(model, params, &request, &run->weight, error));
     run->guided_free = run->weight != 1;
     LK_TRY(check_side("width", run->width, unit, error));
     LK_TRY(check_side("height", run->height, unit, error));
     if ((uint64_t)run->width * (uint64_t)run->height > LK_IMAGE_MAX_PIXELS)
         return lk_fail(error, LIKENESS_USAGE, "%d x %d pixels are too many for one picture: 64 megapixels are the most",
                        (int)run->width, (int)run->height);
+    if (run->clip_skip < 0 || run->clip_skip > model->files.text.config.layers)
+        return lk_fail(error, LIKENESS_USAGE, "clip skip %d: the text encoder has %d layers", (int)run->clip_skip,
+                       (int)model->files.text.config.layers);
+    if (run->init_image && (!run->init_image->rgb || run->init_image->width < 1 || run->init_image->height < 1))
+        return lk_fail(error, LIKENESS_USAGE, "there is no picture to begin from");
     LK_TRY(check_prompt("prompt", params->prompt, error));
     LK_TRY(check_prompt("negative prompt", params->negative_prompt, error));
     run->channels = unet->in_channels;
     run->latent_height = run->height / factor;
     run->latent_width = run->width / factor;
     run->dimension = (size_t)run->channels * (size_t)run->latent_height * (size_t)run->latent_width;
-    if (model->files.scheduler.prediction != LK_PREDICT_VELOCITY)
-        return lk_fail(error, LIKENESS_UNSUPPORTED, "%s predicts %s: only velocities are sampled so far",
-                       model->files.folder, lk_prediction_name(model->files.scheduler.prediction));
-    return lk_flow_times(run->steps, model->files.scheduler.shift, run->times, error);
+    return lk_sampling_make(&run->sampling, &model->files.scheduler, &request, error);
 }
 
 void lk_run_end(lk_run *run) {
+    lk_sampling_free(&run->sampling);
     lk_free(run->context[0]);
     lk_free(run->context[1]);
     run->context[0] = run->context[1] = NULL;
 }
 
-/* ---- prompts ---- */
+/* ---- the beginning ---- */
 
-static likeness_status encode_prompt(likeness_model *model, const char *what, const char *prompt, float **hidden,
-                                     lk_error *error) {
-    lk_text_network *t = &model->text;
-    lk_token_cut cut = {0};
-    int32_t *ids = lk_alloc((size_t)t->length, sizeof *ids);
-    *hidden = lk_alloc((size_t)t->length * (size_t)model->files.text.config.width, sizeof **hidden);
-    likeness_status status =
-        ids && *hidden ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for a prompt");
-    if (status == LIKENESS_OK)
-        status = lk_tokenizer_encode(&model->files.tokenizer, prompt, ids, (size_t)t->length, &cut, error);
-    if (status == LIKENESS_OK && cut.cut)
-        lk_context_warn(model->context,
-                        "the %s has %zu tokens with its begin and end, %d fit: cut before the word \"%s\"", what,
-                        cut.total + 2, (int)t->length, cut.first_word);
-    if (status == LIKENESS_OK) status = lk_instance_write(t->net.instance[0], t->ids, ids, error);
-    if (status == LIKENESS_OK) status = lk_instance_run(t->net.instance[0], 0, error);
-    if (status == LIKENESS_OK) status = lk_instance_read(t->net.instance[0], t->hidden, *hidden, error);
-    lk_free(ids);
+static likeness_status encode_picture(const lk_run *run, likeness_model *model, float *latent, lk_error *error) {
+    lk_encode_network *encode = &model->encode;
+    lk_image image = {(uint32_t)run->init_image->width, (uint32_t)run->init_image->height, run->init_image->rgb};
+    LK_TRY(lk_encode_network_build(encode, &model->files, model->context, run->height, run->width, error));
+    LK_TRY(lk_network_instances(&encode->net, model->context, 1, error));
+    float *planes = lk_alloc((size_t)run->width * (size_t)run->height * 3, sizeof *planes);
+    if (!planes) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for the picture to begin from");
+    likeness_status status = lk_image_fit(&image, LK_FIT_CROP, LK_FILTER_LANCZOS, planes, (uint32_t)run->width,
+                                          (uint32_t)run->height, error);
+    if (status == LIKENESS_OK) status = lk_instance_write(encode->net.instance[0], encode->picture, planes, error);
+    if (status == LIKENESS_OK) status = lk_instance_run(encode->net.instance[0], 0, error);
+    if (status == LIKENESS_OK) status = lk_instance_read(encode->net.instance[0], encode->latent, latent, error);
+    lk_free(planes);
     return status;
 }
 
-likeness_status lk_run_text(lk_run *run, likeness_model *model, const likeness_generate_params *params,
-                            lk_error *error) {
-    int total = run->guided_free ? 2 : 1;
-    if (!lk_progress(params, "text", 0, total, NAN)) return lk_fail(error, LIKENESS_INTERRUPTED, "interrupted");
-    LK_TRY(lk_text_network_build(&model->text, &model->files, model->context, error));
-    LK_TRY(lk_network_instances(&model->text.net, model->context, 1, error));
-    if (run->guided_free) LK_TRY(encode_prompt(model, "negative prompt", run->negative, &run->context[0], error));
-    return encode_prompt(model, "prompt", run->prompt, &run->context[1], error);
+likeness_status lk_run_begin(lk_run *run, likeness_model *model, float *z, lk_error *error) {
+    lk_mt19937_seed(&run->rng, (uint64_t)run->seed);
+    lk_mt19937_normal(&run->rng, z, run->dimension);
+    float *latent = NULL;
+    likeness_status status = LIKENESS_OK;
+    if (run->init_image) {
+        latent = lk_alloc(run->dimension, sizeof *latent);
+        if (!latent) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for a latent");
+        status = encode_picture(run, model, latent, error);
+    }
+    for (size_t i = 0; i < run->dimension && status == LIKENESS_OK; i++)
+        z[i] = (float)((latent ? run->sampling.data * (double)latent[i] : 0) + run->sampling.noise * (double)z[i]);
+    lk_free(latent);
+    return status;
 }
 
 /* ---- the flow network ---- */
@@ -121,14 +175,13 @@ likeness_status lk_flow_set_prompt(const lk_flow_network *flow, int instance, co
     return lk_instance_write(i, flow->weight, &weight, error);
 }
 
-likeness_status lk_flow_set_step(const lk_flow_network *flow, int instance, const likeness_model *model, double t,
-                                 double dt, lk_error *error) {
+likeness_status lk_flow_set_time(const lk_flow_network *flow, int instance, const likeness_model *model, double time,
+                                 lk_error *error) {
     const lk_unet_config *unet = &model->files.unet.config;
-    float *features = lk_alloc((size_t)unet->channels[0], sizeof *features), step = (float)dt;
+    float *features = lk_alloc((size_t)unet->channels[0], sizeof *features);
     if (!features) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for a sampling step");
-    lk_unet_time_features(unet, t * model->files.scheduler.train_timesteps, features);
+    lk_unet_time_features(unet, time, features);
     likeness_status status = lk_instance_write(flow->net.instance[instance], flow->time, features, error);
-    if (status == LIKENESS_OK) status = lk_instance_write(flow->net.instance[instance], flow->dt, &step, error);
     lk_free(features);
     return status;
 }
@@ -154,21 +207,32 @@ likeness_status lk_picture_take(const lk_picture_network *picture, const likenes
     return status;
 }
 
-static likeness_status sample(const lk_run *run, likeness_model *model, const likeness_generate_params *params,
-                              float *z, lk_error *error) {
+/* The four arrays of a latent's size that sampling works with. */
+typedef struct latents {
+    float *z, *prediction, *denoised, *noise;
+} latents;
+
+static likeness_status sample(lk_run *run, likeness_model *model, const likeness_generate_params *params,
+                              const latents *l, lk_error *error) {
     lk_flow_network *flow = &model->flow[0];
+    const lk_sampling *sampling = &run->sampling;
     LK_TRY(lk_run_flow(run, model, false, false, error));
     LK_TRY(lk_flow_set_prompt(flow, 0, run, error));
-    lk_initial_noise(run->seed, run->dimension, z);
-    for (int k = 1; k <= run->steps; k++) {
-        if (!lk_progress(params, "sample", k - 1, run->steps, NAN))
-            return lk_fail(error, LIKENESS_INTERRUPTED, "interrupted after %d of %d steps", k - 1, (int)run->steps);
-        LK_TRY(lk_flow_set_step(flow, 0, model, run->times[k - 1], run->times[k] - run->times[k - 1], error));
-        LK_TRY(lk_instance_write(flow->net.instance[0], flow->z, z, error));
-        LK_TRY(lk_instance_run(flow->net.instance[0], 0, error));
-        LK_TRY(lk_instance_read(flow->net.instance[0], flow->endpoint, z, error));
+    lk_instance *instance = flow->net.instance[0];
+    for (int k = 0; k < sampling->count; k++) {
+        const lk_sampling_step *step = &sampling->step[k];
+        if (!lk_progress(params, "sample", k, sampling->count, NAN))
+            return lk_fail(error, LIKENESS_INTERRUPTED, "interrupted after %d of %d steps", k, sampling->count);
+        LK_TRY(lk_flow_set_time(flow, 0, model, step->time, error));
+        lk_sampling_see(step, l->z, l->prediction, run->dimension);
+        LK_TRY(lk_instance_write(instance, flow->z, l->prediction, error));
+        LK_TRY(lk_instance_run(instance, 0, error));
+        LK_TRY(lk_instance_read(instance, flow->prediction, l->prediction, error));
+        bool noisy = step->noise != 0;
+        if (noisy) lk_mt19937_normal(&run->rng, l->noise, run->dimension);
+        lk_sampling_advance(step, l->z, l->prediction, l->denoised, noisy ? l->noise : NULL, run->dimension);
     }
-    return lk_progress(params, "sample", run->steps, run->steps, NAN)
+    return lk_progress(params, "sample", sampling->count, sampling->count, NAN)
                ? LIKENESS_OK
                : lk_fail(error, LIKENESS_INTERRUPTED, "interrupted before the picture was decoded");
 }
@@ -190,12 +254,17 @@ likeness_status likeness_generate(likeness_model *model, const likeness_generate
     lk_run run;
     *image = (likeness_image){0};
     LK_TRY(lk_run_start(&run, model, params, error));
-    float *z = lk_alloc(run.dimension, sizeof *z);
-    likeness_status status = z ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for a latent");
+    float *memory = lk_alloc(4 * run.dimension, sizeof *memory);
+    likeness_status status = memory ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for a latent");
     if (status == LIKENESS_OK) status = lk_run_text(&run, model, params, error);
-    if (status == LIKENESS_OK) status = sample(&run, model, params, z, error);
-    if (status == LIKENESS_OK) status = decode(&run, model, z, image, error);
-    lk_free(z);
+    if (status == LIKENESS_OK) status = lk_run_begin(&run, model, memory, error);
+    if (status == LIKENESS_OK) {
+        latents l = {memory, memory + run.dimension, memory + 2 * run.dimension, memory + 3 * run.dimension};
+        if (run.sampling.maps) l.denoised = NULL;
+        status = sample(&run, model, params, &l, error);
+    }
+    if (status == LIKENESS_OK) status = decode(&run, model, memory, image, error);
+    lk_free(memory);
     lk_run_end(&run);
     return status;
 }

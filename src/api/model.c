@@ -216,8 +216,6 @@ likeness_status likeness_load_with(likeness_context *context, const char *path, 
     warn_of_notes(context, &model->files.notes);
     model->context = context;
     model->name = model->files.name;
-    model->default_steps = model->files.steps > 0 ? model->files.steps : 20;
-    model->default_cfg_scale = model->files.guidance > 0 ? model->files.guidance : 1;
     model->default_width = model->default_height = model->files.size;
     if (status == LIKENESS_OK) status = open_encoders(model, error);
     if (status == LIKENESS_OK) status = hash_model(model, error);
@@ -236,6 +234,7 @@ likeness_status likeness_load_with(likeness_context *context, const char *path, 
 void likeness_unload(likeness_model *model) {
     if (!model) return;
     lk_network_close(&model->text.net);
+    lk_network_close(&model->encode.net);
     for (int i = 0; i < 2; i++) {
         lk_network_close(&model->flow[i].net);
         lk_network_close(&model->picture[i].net);

@@ -5,6 +5,8 @@
 #define LK_API_MODEL_H
 
 #include "api/networks.h"
+#include "base/rng.h"
+#include "sampling/sampler.h"
 
 /* An encoder of faces in an ONNX file: the one that guides, or the judge. */
 typedef struct lk_encoder {
@@ -22,27 +24,30 @@ struct likeness_model {
     char *lora_names;           /* "name:weight (hash), ..." of what was merged; NULL: nothing */
     char *embedding_names;      /* "word (hash), ..."; NULL: none */
     char *decoder_name;         /* "TAESD (hash)"; NULL: the model's own */
-    int32_t default_steps, default_width, default_height;
-    double default_cfg_scale;
+    int32_t default_width, default_height;
     lk_encoder identity, judge;
     lk_weights *judge_weights;
     int discriminators; /* set so far: names their weights apart in the set that the decoder shares */
     lk_text_network text;
     lk_flow_network flow[2];       /* without and with the gradient */
     lk_picture_network picture[2]; /* decoder alone; decoder, encoder and gradient */
+    lk_encode_network encode;      /* of the picture that image to image begins from */
 };
 
 /* Parameters with every default filled in and checked. */
 typedef struct lk_run {
     const char *prompt, *negative;
-    int32_t width, height, steps;
+    int32_t width, height;
+    lk_sampling sampling;
     int32_t channels, latent_height, latent_width;
     size_t dimension; /* entries of a latent */
     double weight;    /* of classifier-free guidance */
     bool guided_free; /* weight is not 1 */
     int64_t seed;
-    double times[LK_MAX_STEPS + 1];
-    float *context[2]; /* of the empty or negative prompt (NULL unless guided_free) and of the prompt */
+    lk_mt19937 rng; /* of the noise: the beginning first, then what the sampler adds */
+    int32_t clip_skip;
+    const likeness_image *init_image; /* NULL: text to image */
+    float *context[2];                /* of the empty or negative prompt (NULL unless guided_free) and of the prompt */
 } lk_run;
 
 /* Resolves and checks; nothing large is allocated. Then lk_run_text encodes the prompts. */
@@ -51,15 +56,20 @@ likeness_status lk_run_start(lk_run *run, likeness_model *model, const likeness_
 likeness_status lk_run_text(lk_run *run, likeness_model *model, const likeness_generate_params *params,
                             lk_error *error);
 void lk_run_end(lk_run *run);
+/* The request that parameters come to, defaults filled in, and the guidance weight; checks that it is possible. */
+likeness_status lk_sampling_of(const likeness_model *model, const likeness_generate_params *params,
+                               lk_sampling_request *request, double *weight, lk_error *error);
+/* The latent that sampling begins with; encodes the picture of image to image. */
+likeness_status lk_run_begin(lk_run *run, likeness_model *model, float *z, lk_error *error);
 /* False when the caller wants to stop. */
 bool lk_progress(const likeness_generate_params *params, const char *phase, int step, int total, double likeness);
 
 /* Builds the flow network of a run; both branches in one batch unless memory is short or `sparing`. */
 likeness_status lk_run_flow(const lk_run *run, likeness_model *model, bool gradient, bool sparing, lk_error *error);
-/* Writes what stays the same over a pass: prompts and weight, and the step from t to t + dt. */
+/* Writes what stays the same over a pass: prompts and weight; then what belongs to a step: its time. */
 likeness_status lk_flow_set_prompt(const lk_flow_network *flow, int instance, const lk_run *run, lk_error *error);
-likeness_status lk_flow_set_step(const lk_flow_network *flow, int instance, const likeness_model *model, double t,
-                                 double dt, lk_error *error);
+likeness_status lk_flow_set_time(const lk_flow_network *flow, int instance, const likeness_model *model, double time,
+                                 lk_error *error);
 
 /* The picture of a decoder that has just run, rounded to 8 bits; a value that is no number is LIKENESS_NON_FINITE. */
 likeness_status lk_picture_take(const lk_picture_network *picture, const likeness_model *model, likeness_image *image,

@@ -94,14 +94,16 @@ likeness_status lk_network_instances(lk_network *net, likeness_context *context,
 /* ---- text ---- */
 
 likeness_status lk_text_network_build(lk_text_network *text, const lk_model *model, likeness_context *context,
-                                      lk_error *error) {
-    if (text->net.plan) return LIKENESS_OK;
+                                      int32_t skip, lk_error *error) {
+    if (text->net.plan && text->skip == skip) return LIKENESS_OK;
+    lk_network_close(&text->net);
     LK_TRY(begin(&text->net, model->text_weights, error));
+    text->skip = skip;
     lk_graph *g = text->net.graph;
     text->length = model->text.config.positions;
     if (model->tokenizer.max_length < text->length) text->length = (int32_t)model->tokenizer.max_length;
     text->ids = lk_graph_input(g, "ids", lk_shape2(1, text->length), LK_I32);
-    text->hidden = lk_clip_text_build(&model->text, g, lk_clip_text_embed(&model->text, g, text->ids), NULL);
+    text->hidden = lk_clip_text_build(&model->text, g, lk_clip_text_embed(&model->text, g, text->ids), skip, NULL);
     lk_graph_output(g, text->hidden, "hidden");
     return finish(&text->net, context, error);
 }
@@ -112,24 +114,24 @@ likeness_status lk_text_network_build(lk_text_network *text, const lk_model *mod
  * else the conditional branch is built first, so that both forms add the two gradients in the same order. */
 static lk_value both_branches(lk_flow_network *f, const lk_model *model, lk_unet_inputs in) {
     lk_graph *g = f->net.graph;
-    lk_value velocity[2];
+    lk_value branches[2];
     if (f->batched) {
         lk_value twice[2] = {f->z, f->z}, times[2] = {f->time, f->time};
         in.sample = lk_concat(g, twice, 2, 0);
         in.time = lk_concat(g, times, 2, 0);
         in.context = lk_concat(g, f->context, 2, 0);
         lk_value v = lk_unet_build(&model->unet, g, &in, NULL);
-        velocity[0] = lk_slice(g, v, 0, 0, 1);
-        velocity[1] = lk_slice(g, v, 0, 1, 1);
+        branches[0] = lk_slice(g, v, 0, 0, 1);
+        branches[1] = lk_slice(g, v, 0, 1, 1);
     } else {
         for (int branch = 1; branch >= 0; branch--) {
             in.context = f->context[branch];
             lk_graph_push_scope(g, "%s", branch ? "cond" : "uncond");
-            velocity[branch] = lk_unet_build(&model->unet, g, &in, NULL);
+            branches[branch] = lk_unet_build(&model->unet, g, &in, NULL);
             lk_graph_pop_scope(g);
         }
     }
-    return lk_cfg_combine(g, velocity[0], velocity[1], f->weight);
+    return lk_cfg_combine(g, branches[0], branches[1], f->weight);
 }
 
 static void build_flow(lk_flow_network *f, const lk_model *model, int32_t length) {
@@ -139,24 +141,21 @@ static void build_flow(lk_flow_network *f, const lk_model *model, int32_t length
     lk_shape tokens = lk_shape3(1, length, model->text.config.width);
     f->z = lk_graph_input(g, "z", latent, LK_F32);
     f->time = lk_graph_input(g, "time", lk_shape2(1, c->channels[0]), LK_F32);
-    f->dt = lk_graph_input(g, "dt", lk_shape1(1), LK_F32);
     f->context[1] = lk_graph_input(g, "context", tokens, LK_F32);
     f->context[0] = f->weight = LK_NO_VALUE;
     lk_unet_inputs in = {.sample = f->z, .time = f->time, .context = f->context[1], .key_bias = LK_NO_VALUE};
     if (f->guided_free) {
         f->context[0] = lk_graph_input(g, "context without prompt", tokens, LK_F32);
         f->weight = lk_graph_input(g, "weight", lk_shape1(1), LK_F32);
-        f->velocity = both_branches(f, model, in);
+        f->prediction = both_branches(f, model, in);
     } else {
-        f->velocity = lk_unet_build(&model->unet, g, &in, NULL);
+        f->prediction = lk_unet_build(&model->unet, g, &in, NULL);
     }
-    f->endpoint = lk_flow_step(g, f->z, f->velocity, f->dt, LK_NO_VALUE);
-    lk_graph_output(g, f->velocity, "velocity");
-    lk_graph_output(g, f->endpoint, "endpoint");
+    lk_graph_output(g, f->prediction, "prediction");
     f->cotangent = f->z_gradient = LK_NO_VALUE;
     if (!f->gradient || lk_graph_status(g, &(lk_error)LK_ERROR_INIT) != LIKENESS_OK) return;
     f->cotangent = lk_graph_input(g, "cotangent", latent, LK_F32);
-    f->net.gradient_section = lk_graph_gradient(g, &f->endpoint, &f->cotangent, 1, &f->z, 1, &f->z_gradient);
+    f->net.gradient_section = lk_graph_gradient(g, &f->prediction, &f->cotangent, 1, &f->z, 1, &f->z_gradient);
     lk_graph_output(g, f->z_gradient, "gradient");
 }
 
@@ -191,6 +190,23 @@ likeness_status lk_flow_network_build(lk_flow_network *flow, const lk_model *mod
     flow->gradient = gradient;
     request r = {flow, model, NULL, context};
     return fit(&flow->net, context, build_flow_once, &r, error);
+}
+
+/* ---- encoder of pictures ---- */
+
+likeness_status lk_encode_network_build(lk_encode_network *encode, const lk_model *model, likeness_context *context,
+                                        int32_t height, int32_t width, lk_error *error) {
+    if (encode->net.plan && encode->height == height && encode->width == width) return LIKENESS_OK;
+    lk_network_close(&encode->net);
+    LK_TRY(begin(&encode->net, model->encode_weights, error));
+    lk_graph *g = encode->net.graph;
+    encode->height = height;
+    encode->width = width;
+    encode->picture = lk_graph_input(g, "picture", lk_shape4(1, 3, height, width), LK_F32);
+    lk_value mean = lk_vae_encode(&model->vae, g, lk_scale_shift(g, encode->picture, 2, -1), NULL, NULL);
+    encode->latent = lk_vae_scale(&model->vae, g, mean);
+    lk_graph_output(g, encode->latent, "latent");
+    return finish(&encode->net, context, error);
 }
 
 /* ---- picture ---- */

@@ -1,15 +1,17 @@
 /* api/networks.h - the graphs that a model runs, each for one set of shapes, and how often each is on the device.
  *
  *   text     ids [1,L]                                              -> hidden [1,L,C]
- *   flow     z [1,C,h,w], time, context, dt (, weight)              -> z + dt v(z), and its gradient with respect to z
- *   picture  latent [1,C,h,w] (, embedding of the reference)        -> picture (, cosine, its gradient)
- *   embed    picture [1,3,S,S] in 0..1                              -> embedding [1,D]
+ *   flow     z [1,C,h,w], time, context (, weight)                  -> prediction m(z), and its gradient with respect
+ * to z encode   picture [1,3,H,W] in 0..1                              -> latent [1,C,h,w], the mean picture  latent
+ * [1,C,h,w] (, embedding of the reference)        -> picture (, cosine, its gradient) embed    picture [1,3,S,S] in
+ * 0..1                              -> embedding [1,D]
  *
  * Black is 0 and white 1 in the picture; values outside are cut off before the encoder sees them, not in the output:
- * clamping would hide what is no number.
+ * clamping would hide what is no number. What a sampler makes of a prediction is computed on the CPU
+ * (sampling/sampler.h).
  *
  * A network is one graph and its plan; it is put on the device once, or several times where several states have to be
- * kept (one a sampling step). The four share the weights of the model. Only files of src/api use this. */
+ * kept (one a sampling step). They share the weights of the model. Only files of src/api use this. */
 #ifndef LK_API_NETWORKS_H
 #define LK_API_NETWORKS_H
 
@@ -17,7 +19,6 @@
 #include "graph/build.h"
 #include "models/model.h"
 #include "models/onnx_graph.h"
-#include "sampling/schedule.h"
 
 #define LK_NETWORK_MAX_INSTANCES 64
 
@@ -34,7 +35,7 @@ typedef struct lk_network {
 typedef struct lk_text_network {
     lk_network net;
     lk_value ids, hidden;
-    int32_t length;
+    int32_t length, skip; /* tokens; last layers left out */
 } lk_text_network;
 
 typedef struct lk_flow_network {
@@ -43,7 +44,7 @@ typedef struct lk_flow_network {
     bool guided_free;      /* both branches of classifier-free guidance */
     bool batched;          /* ... in one batch of two rather than one after the other: same bytes */
     bool gradient;
-    lk_value z, time, context[2], dt, weight, velocity, endpoint, cotangent, z_gradient;
+    lk_value z, time, context[2], weight, prediction, cotangent, z_gradient;
 } lk_flow_network;
 
 typedef struct lk_picture_network {
@@ -52,6 +53,12 @@ typedef struct lk_picture_network {
     bool guiding;          /* with encoder, cosine and gradient */
     lk_value latent, reference, picture, cosine, cotangent, latent_gradient;
 } lk_picture_network;
+
+typedef struct lk_encode_network {
+    lk_network net;
+    lk_value picture, latent;
+    int32_t height, width; /* of the picture */
+} lk_encode_network;
 
 typedef struct lk_embed_network {
     lk_network net;
@@ -73,10 +80,12 @@ uint64_t lk_memory_left(const likeness_context *context);
  * gradient that does not fit what is left of the device computes pieces of its forward pass again: as few as fit, else
  * as many as help most. Same bytes. */
 likeness_status lk_text_network_build(lk_text_network *text, const lk_model *model, likeness_context *context,
-                                      lk_error *error);
+                                      int32_t skip, lk_error *error);
 likeness_status lk_flow_network_build(lk_flow_network *flow, const lk_model *model, likeness_context *context,
                                       int32_t height, int32_t width, bool guided_free, bool batched, bool gradient,
                                       lk_error *error);
+likeness_status lk_encode_network_build(lk_encode_network *encode, const lk_model *model, likeness_context *context,
+                                        int32_t height, int32_t width, lk_error *error);
 /* encoder NULL: only the decoder. */
 likeness_status lk_picture_network_build(lk_picture_network *picture, const lk_model *model,
                                          const lk_onnx_network *encoder, likeness_context *context, int32_t height,

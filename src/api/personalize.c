@@ -1,7 +1,7 @@
 /* api/personalize.c - one reference picture in, a new picture of the same person out: the device's side of anchored
  * guidance (personalize/anchored_guidance.h).
  *
- *   segment      the flow network, forward         one instance a step keeps that step's activations; with one instance
+ *   segment      a step of the sampler, forward    one instance a step keeps that step's activations; with one instance
  *   segment_vjp  its gradient                      for all of them the forward pass is run again before the gradient
  *   loss         decoder and identity encoder, forward and gradient; L = 100 (1 - cosine)
  *
@@ -22,14 +22,14 @@ static const double scale_dimension = 16384;
 typedef struct guide {
     likeness_model *model;
     const likeness_personalize_params *params;
-    const lk_run *run;
+    lk_run *run;
     likeness_personalize_result *result;
     lk_flow_network *flow;
     lk_picture_network *picture;
-    bool keep;         /* one flow instance a segment */
-    int loaded;        /* segment whose inputs the only instance holds (keep is false) */
-    bool loaded_start; /* ... and whose forward pass it has just run */
-    float *latent;     /* scratch, one latent */
+    bool keep;                  /* one flow instance a segment */
+    int loaded;                 /* segment whose inputs the only instance holds (keep is false) */
+    bool loaded_start;          /* ... and whose forward pass it has just run */
+    float *latent, *prediction; /* scratch, one latent each */
     double started;
     bool stopped_early; /* progress returned false */
 } guide;
@@ -53,15 +53,21 @@ static likeness_status get(guide *g, lk_instance *instance, lk_value value, doub
 
 static lk_instance *instance_of(const guide *g, int k) { return g->flow->net.instance[g->keep ? k - 1 : 0]; }
 
+static const lk_sampling_step *step_of(const guide *g, int k) { return &g->run->sampling.step[k - 1]; }
+
 static likeness_status load_segment(guide *g, int k, lk_error *error) {
     if (g->keep || g->loaded == k) return LIKENESS_OK;
     g->loaded = k;
-    return lk_flow_set_step(g->flow, 0, g->model, g->run->times[k - 1], g->run->times[k] - g->run->times[k - 1], error);
+    return lk_flow_set_time(g->flow, 0, g->model, step_of(g, k)->time, error);
 }
 
+/* Leaves z as f32 in g->latent. */
 static likeness_status run_segment(guide *g, int k, const double *start, lk_error *error) {
     LK_TRY(load_segment(g, k, error));
-    LK_TRY(put(g, instance_of(g, k), g->flow->z, start, error));
+    for (size_t i = 0; i < g->run->dimension; i++)
+        g->latent[i] = (float)start[i];
+    lk_sampling_see(step_of(g, k), g->latent, g->prediction, g->run->dimension);
+    LK_TRY(lk_instance_write(instance_of(g, k), g->flow->z, g->prediction, error));
     g->loaded_start = true;
     return lk_instance_run(instance_of(g, k), 0, error);
 }
@@ -70,7 +76,11 @@ static likeness_status segment(void *user, int k, const double *start, bool keep
     guide *g = user;
     (void)keep; /* activations stay in the arena anyway */
     LK_TRY(run_segment(g, k, start, error));
-    return get(g, instance_of(g, k), g->flow->endpoint, endpoint, error);
+    LK_TRY(lk_instance_read(instance_of(g, k), g->flow->prediction, g->prediction, error));
+    lk_sampling_advance(step_of(g, k), g->latent, g->prediction, NULL, NULL, g->run->dimension);
+    for (size_t i = 0; i < g->run->dimension; i++)
+        endpoint[i] = (double)g->latent[i];
+    return LIKENESS_OK;
 }
 
 static likeness_status segment_vjp(void *user, int k, const double *start, const double *cotangent, double *gradient,
@@ -78,24 +88,28 @@ static likeness_status segment_vjp(void *user, int k, const double *start, const
     guide *g = user;
     /* Within a pass every vjp of segment k sees the start that segment(k) saw. */
     if (!g->keep && !(g->loaded == k && g->loaded_start)) LK_TRY(run_segment(g, k, start, error));
-    LK_TRY(put(g, instance_of(g, k), g->flow->cotangent, cotangent, error));
+    lk_sampling_cotangent(step_of(g, k), cotangent, g->prediction, g->run->dimension);
+    LK_TRY(lk_instance_write(instance_of(g, k), g->flow->cotangent, g->prediction, error));
     LK_TRY(lk_instance_run(instance_of(g, k), g->flow->net.gradient_section, error));
     g->loaded_start = false;
-    return get(g, instance_of(g, k), g->flow->z_gradient, gradient, error);
+    LK_TRY(lk_instance_read(instance_of(g, k), g->flow->z_gradient, g->prediction, error));
+    lk_sampling_pull(step_of(g, k), cotangent, g->prediction, gradient, g->run->dimension);
+    return LIKENESS_OK;
 }
 
-/* dt v(end, t_k): the velocity at the end point of segment k, which the un-anchored form wants. */
+/* dt v(end, t_k): the velocity at the end point of segment k, which the un-anchored form wants. Flows only (check). */
 static likeness_status end_displacement(void *user, int k, const double *end, double *displacement, lk_error *error) {
     guide *g = user;
-    const double *t = g->run->times;
+    const lk_sampling *sampling = &g->run->sampling;
+    double time = k < sampling->count ? sampling->step[k].time : 0;
     lk_instance *instance = instance_of(g, k);
-    LK_TRY(lk_flow_set_step(g->flow, g->keep ? k - 1 : 0, g->model, t[k], t[k] - t[k - 1], error));
+    LK_TRY(lk_flow_set_time(g->flow, g->keep ? k - 1 : 0, g->model, time, error));
     g->loaded = 0;
     LK_TRY(put(g, instance, g->flow->z, end, error));
     LK_TRY(lk_instance_run(instance, 0, error));
-    LK_TRY(get(g, instance, g->flow->velocity, displacement, error));
+    LK_TRY(get(g, instance, g->flow->prediction, displacement, error));
     for (size_t i = 0; i < g->run->dimension; i++)
-        displacement[i] *= t[k] - t[k - 1];
+        displacement[i] *= step_of(g, k)->move;
     return LIKENESS_OK;
 }
 
@@ -169,6 +183,22 @@ static likeness_status check(const likeness_model *model, const likeness_persona
     return LIKENESS_OK;
 }
 
+/* A step must be a map of z, so that a gradient can go back through it. */
+static likeness_status check_sampling(const lk_sampling *sampling, const likeness_personalize_params *p,
+                                      lk_error *error) {
+    if (!sampling->maps)
+        return lk_fail(error, LIKENESS_USAGE,
+                       "guidance cannot go through %s, which adds noise or remembers the step before: use euler, ddim "
+                       "or perflow, whichever fits the model",
+                       lk_solver_title(sampling->solver));
+    if (p->method == LIKENESS_METHOD_UNANCHORED && !sampling->straight)
+        return lk_fail(error, LIKENESS_USAGE, "the un-anchored form is one of rectified flows, not of %s",
+                       lk_solver_title(sampling->solver));
+    if (sampling->count <= LK_GUIDANCE_MAX_SEGMENTS) return LIKENESS_OK;
+    return lk_fail(error, LIKENESS_USAGE, "guidance goes through 1 to %d sampling steps, not %d",
+                   LK_GUIDANCE_MAX_SEGMENTS, sampling->count);
+}
+
 /* One flow instance a segment where memory allows, else one for all. */
 static likeness_status place_segments(guide *g, lk_error *error) {
     const likeness_personalize_params *p = g->params;
@@ -176,7 +206,7 @@ static likeness_status place_segments(guide *g, lk_error *error) {
     bool gradient = p->method != LIKENESS_METHOD_UNANCHORED;
     LK_TRY(lk_run_flow(g->run, g->model, gradient, p->recompute, error));
     g->flow = &g->model->flow[gradient];
-    int segments = g->run->steps, more = segments - g->flow->net.instance_count;
+    int segments = g->run->sampling.count, more = segments - g->flow->net.instance_count;
     g->keep = !p->recompute && gradient && segments <= LK_NETWORK_MAX_INSTANCES &&
               lk_network_bytes(&g->flow->net, more) <= lk_memory_left(context) / 2;
     int instances = g->keep ? segments : 1;
@@ -186,9 +216,7 @@ static likeness_status place_segments(guide *g, lk_error *error) {
                    (double)lk_network_bytes(&g->flow->net, 1) / 1048576);
     for (int i = 0; i < instances; i++) {
         LK_TRY(lk_flow_set_prompt(g->flow, i, g->run, error));
-        if (g->keep)
-            LK_TRY(lk_flow_set_step(g->flow, i, g->model, g->run->times[i], g->run->times[i + 1] - g->run->times[i],
-                                    error));
+        if (g->keep) LK_TRY(lk_flow_set_time(g->flow, i, g->model, g->run->sampling.step[i].time, error));
     }
     return LIKENESS_OK;
 }
@@ -231,7 +259,7 @@ typedef struct latents {
 
 static likeness_status iterate(guide *g, int iterations, latents *z, lk_error *error) {
     const likeness_personalize_params *p = g->params;
-    int segments = g->run->steps;
+    int segments = g->run->sampling.count;
     double factor[LK_GUIDANCE_MAX_SEGMENTS];
     for (int k = 0; k < segments; k++)
         factor[k] = p->step_factor > 0 ? p->step_factor : 1;
@@ -254,7 +282,7 @@ static likeness_status iterate(guide *g, int iterations, latents *z, lk_error *e
         options.momentum = 0.9;
         options.noise_decay = 1;
     }
-    lk_initial_noise(g->run->seed, g->run->dimension, g->latent);
+    LK_TRY(lk_run_begin(g->run, g->model, g->latent, error));
     for (size_t i = 0; i < g->run->dimension; i++)
         z->noise[i] = (double)g->latent[i];
     lk_guidance_result result = {.latent = z->last, .best = z->best, .unguided = z->unguided};
@@ -282,14 +310,14 @@ static likeness_status personalize(guide *g, lk_run *run, lk_error *error) {
     int iterations = p->iterations == 0 ? 50 : p->iterations < 0 ? 0 : p->iterations;
     LK_TRY(check(g->model, p, error));
     LK_TRY(lk_run_start(run, g->model, &p->base, error));
-    if (run->steps > LK_GUIDANCE_MAX_SEGMENTS)
-        return lk_fail(error, LIKENESS_USAGE, "guidance goes through 1 to %d sampling steps, not %d",
-                       LK_GUIDANCE_MAX_SEGMENTS, (int)run->steps);
-    LK_TRY(make_room(g->result, run->steps, iterations, error));
+    LK_TRY(check_sampling(&run->sampling, p, error));
+    LK_TRY(make_room(g->result, run->sampling.count, iterations, error));
     double *memory = lk_alloc(4 * run->dimension, sizeof *memory);
     g->latent = lk_alloc(run->dimension, sizeof *g->latent);
-    likeness_status status =
-        memory && g->latent ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for a latent");
+    g->prediction = lk_alloc(run->dimension, sizeof *g->prediction);
+    likeness_status status = memory && g->latent && g->prediction
+                                 ? LIKENESS_OK
+                                 : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for a latent");
     if (status == LIKENESS_OK) status = lk_run_text(run, g->model, &p->base, error);
     if (status == LIKENESS_OK) status = place_loss(g, error);
     if (status == LIKENESS_OK) status = place_segments(g, error); /* last: it takes what memory is left */
@@ -300,6 +328,7 @@ static likeness_status personalize(guide *g, lk_run *run, lk_error *error) {
     if (status == LIKENESS_OK) status = score(g, error);
     lk_free(memory);
     lk_free(g->latent);
+    lk_free(g->prediction);
     return status;
 }
 

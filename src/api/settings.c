@@ -43,17 +43,54 @@ static void add_guidance(lk_image_texts *settings, const likeness_model *model, 
     add(settings, "Discriminator hash", error, "%s", model->identity.hash);
 }
 
+/* ---- sampling ---- */
+
+static const likeness_sampler sampler_codes[LK_SOLVER_COUNT] = {LIKENESS_SAMPLER_EULER, LIKENESS_SAMPLER_EULER_A,
+                                                                LIKENESS_SAMPLER_DDIM,  LIKENESS_SAMPLER_DPMPP_2M,
+                                                                LIKENESS_SAMPLER_LCM,   LIKENESS_SAMPLER_PERFLOW};
+
+/* Parameters that cannot be sampled with have no picture either: then the text says less. */
+static void add_sampling(lk_image_texts *settings, const likeness_model *model, const likeness_generate_params *params,
+                         lk_error *error) {
+    lk_sampling_request request;
+    lk_error ignored = LK_ERROR_INIT;
+    double weight;
+    if (lk_sampling_of(model, params, &request, &weight, &ignored) != LIKENESS_OK) return;
+    add(settings, "Steps", error, "%d", request.steps);
+    add(settings, "Sampler", error, "%s%s", lk_solver_title(request.solver),
+        request.sigmas == LK_SIGMAS_KARRAS ? " Karras" : "");
+    add_double(settings, "CFG scale", error, weight);
+    add(settings, "Seed", error, "%lld", (long long)params->seed);
+    add(settings, "Size", error, "%dx%d", params->width > 0 ? params->width : model->default_width,
+        params->height > 0 ? params->height : model->default_height);
+    if (model->files.prediction_said)
+        add(settings, "Prediction", error, "%s", lk_prediction_name(model->files.scheduler.prediction));
+    if (params->init_image) add_double(settings, "Denoising strength", error, request.strength);
+    if (params->clip_skip > 1) add(settings, "Clip skip", error, "%d", params->clip_skip);
+}
+
+/* "DPM++ 2M Karras", or the sampler and the sigmas apart, as newer programs write them. */
+static void take_sampling(likeness_context *context, const lk_infotext *info, likeness_generate_params *params) {
+    const char *name = lk_infotext_find(info, "Sampler"), *schedule = lk_infotext_find(info, "Schedule type");
+    bool known = false;
+    for (int i = 0; name && i < LK_SOLVER_COUNT; i++) {
+        const char *title = lk_solver_title((lk_solver)i), *rest = name + strlen(title);
+        if (strncmp(name, title, strlen(title)) != 0 || (*rest && strcmp(rest, " Karras") != 0)) continue;
+        params->sampler = sampler_codes[i];
+        params->scheduler = *rest ? LIKENESS_SCHEDULER_KARRAS : LIKENESS_SCHEDULER_DISCRETE;
+        known = true;
+    }
+    if (known && schedule && strcmp(schedule, "Karras") == 0) params->scheduler = LIKENESS_SCHEDULER_KARRAS;
+    if (name && !known)
+        lk_context_warn(context, "the sampler \"%s\" is not known here: the model's own takes its place", name);
+}
+
 char *likeness_settings_text(const likeness_model *model, const likeness_generate_params *params,
                              const likeness_personalize_params *personalize) {
     lk_error error = LK_ERROR_INIT;
     lk_image_texts settings = {0};
     lk_text text = LK_TEXT_INIT;
-    add(&settings, "Steps", &error, "%d", params->steps > 0 ? params->steps : model->default_steps);
-    add(&settings, "Sampler", &error, "Euler");
-    add_double(&settings, "CFG scale", &error, params->cfg_scale > 0 ? params->cfg_scale : model->default_cfg_scale);
-    add(&settings, "Seed", &error, "%lld", (long long)params->seed);
-    add(&settings, "Size", &error, "%dx%d", params->width > 0 ? params->width : model->default_width,
-        params->height > 0 ? params->height : model->default_height);
+    add_sampling(&settings, model, params, &error);
     add(&settings, "Model", &error, "%s", model->name);
     add(&settings, "Model hash", &error, "%s", model->hash);
     if (model->lora_names) lk_image_texts_add(&settings, "Lora", model->lora_names, &error);
@@ -67,6 +104,16 @@ char *likeness_settings_text(const likeness_model *model, const likeness_generat
     char *copy = error.status == LIKENESS_OK && !text.failed ? lk_strdup(lk_text_get(&text)) : NULL;
     lk_image_texts_free(&settings);
     lk_text_free(&text);
+    return copy;
+}
+
+char *likeness_settings_find(const char *settings, const char *key) {
+    lk_error ignored = LK_ERROR_INIT;
+    lk_infotext info;
+    if (lk_infotext_parse(&info, settings, &ignored) != LIKENESS_OK) return NULL;
+    const char *value = lk_infotext_find(&info, key);
+    char *copy = value ? lk_strdup(value) : NULL;
+    lk_infotext_free(&info);
     return copy;
 }
 
@@ -100,6 +147,13 @@ likeness_status likeness_settings_parse(likeness_context *context, const char *s
         take_int(&info, "Steps", 1000, &steps);
         params->steps = (int32_t)steps;
         take_int(&info, "Seed", INT64_MAX, &params->seed);
+        int64_t skip = params->clip_skip;
+        take_int(&info, "Clip skip", 1000, &skip);
+        params->clip_skip = (int32_t)skip;
+        take_sampling(context, &info, params);
+        const char *strength = lk_infotext_find(&info, "Denoising strength");
+        double part;
+        if (strength && lk_parse_double(strength, &part) && part > 0 && part <= 1) params->strength = part;
         const char *cfg = lk_infotext_find(&info, "CFG scale"), *size = lk_infotext_find(&info, "Size");
         double weight;
         if (cfg && lk_parse_double(cfg, &weight) && weight > 0 && weight < 1000) params->cfg_scale = weight;

@@ -9,13 +9,32 @@
 #include <string.h>
 #include <time.h>
 
-/* --from: settings of a picture, under what the command line says. */
-static likeness_status take_settings(likeness_context *context, const char *path, likeness_generate_params *params,
-                                     char **storage, char **settings) {
+/* What is read before a device is opened: the picture of --from and that of --init-img. */
+typedef struct pictures {
+    char *settings, *prediction;
+    likeness_image init;
+} pictures;
+
+static int read_pictures(const cli_options *options, pictures *p) {
+    likeness_options open = {.no_device = true};
+    likeness_context *context;
     bool synthetic;
     int32_t width, height;
-    likeness_status status = likeness_inspect(context, path, settings, &synthetic, &width, &height);
-    return status == LIKENESS_OK ? likeness_settings_parse(context, *settings, params, storage) : status;
+    likeness_status status = likeness_open(&open, &context);
+    if (status == LIKENESS_OK && options->from)
+        status = likeness_inspect(context, options->from, &p->settings, &synthetic, &width, &height);
+    if (status == LIKENESS_OK && options->init_image)
+        status = likeness_image_read(context, options->init_image, &p->init);
+    if (p->settings) p->prediction = likeness_settings_find(p->settings, "Prediction");
+    int code = status == LIKENESS_OK ? 0 : cli_failed(context, status);
+    likeness_close(context);
+    return code;
+}
+
+static void free_pictures(pictures *p) {
+    likeness_text_free(p->settings);
+    likeness_text_free(p->prediction);
+    likeness_image_free(&p->init);
 }
 
 static void apply_options(const cli_options *options, likeness_generate_params *params) {
@@ -25,6 +44,10 @@ static void apply_options(const cli_options *options, likeness_generate_params *
     if (options->height) params->height = options->height;
     if (options->steps) params->steps = options->steps;
     if (options->cfg_scale > 0) params->cfg_scale = options->cfg_scale;
+    if (options->sampler) params->sampler = options->sampler;
+    if (options->sampler || options->scheduler) params->scheduler = options->scheduler;
+    if (options->clip_skip) params->clip_skip = options->clip_skip;
+    if (options->strength > 0) params->strength = options->strength;
     if (options->seed_given || !options->from) params->seed = options->seed;
     if (params->seed < 0) params->seed = (int64_t)time(NULL) & 0x7fffffff;
 }
@@ -47,18 +70,34 @@ static void warn_of_difference(const likeness_model *model, const likeness_gener
     likeness_text_free(now);
 }
 
-int cli_generate(const cli_options *options) {
+/* A picture that began from another one is only made again with that one. */
+static int check_beginning(const cli_options *options, const likeness_generate_params *params) {
+    if (!options->from || params->strength == 0 || params->init_image) return 0;
+    fprintf(stderr,
+            "likeness generate: %s began from another picture, which is not inside: give it with --init-img FILE\n",
+            options->from);
+    return 2;
+}
+
+static int generate(const cli_options *options, pictures *given) {
     likeness_context *context;
     likeness_model *model;
-    int code = cli_check_outputs(options);
-    if (code == 0) code = cli_open(options, true, &context, &model);
+    cli_options with_prediction = *options;
+    if (!options->load.prediction) with_prediction.load.prediction = given->prediction;
+    int code = cli_open(&with_prediction, true, &context, &model);
     if (code != 0) return code;
     likeness_generate_params params = {0};
-    char *storage = NULL, *original = NULL;
+    char *storage = NULL;
     likeness_status status = LIKENESS_OK;
-    if (options->from) status = take_settings(context, options->from, &params, &storage, &original);
+    if (options->from) status = likeness_settings_parse(context, given->settings, &params, &storage);
     apply_options(options, &params);
-    if (status == LIKENESS_OK && original) warn_of_difference(model, &params, original);
+    if (options->init_image) params.init_image = &given->init;
+    if (status == LIKENESS_OK && (code = check_beginning(options, &params)) != 0) {
+        likeness_text_free(storage);
+        cli_close(context, model);
+        return code;
+    }
+    if (status == LIKENESS_OK && options->from) warn_of_difference(model, &params, given->settings);
     cli_progress progress;
     cli_progress_start(&progress, options->progress);
     params.progress = cli_progress_step;
@@ -88,7 +127,15 @@ int cli_generate(const cli_options *options) {
     code = status == LIKENESS_OK ? 0 : cli_failed(context, status);
     cli_report_end(&report);
     likeness_text_free(storage);
-    likeness_text_free(original);
     cli_close(context, model);
+    return code;
+}
+
+int cli_generate(const cli_options *options) {
+    pictures given = {0};
+    int code = cli_check_outputs(options);
+    if (code == 0) code = read_pictures(options, &given);
+    if (code == 0) code = generate(options, &given);
+    free_pictures(&given);
     return code;
 }

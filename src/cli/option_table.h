@@ -16,6 +16,10 @@ enum {
     OPT_STEPS,
     OPT_CFG,
     OPT_FROM,
+    OPT_SAMPLER,
+    OPT_SCHEDULER,
+    OPT_CLIP_SKIP,
+    OPT_STRENGTH,
     OPT_DISCRIMINATOR,
     OPT_ITERATIONS,
     OPT_ID_SCALE,
@@ -49,7 +53,7 @@ typedef struct cli_command_row {
     const char *positional, *help, *example;
 } cli_command_row;
 
-enum { CLI_OPTION_COUNT = 39, CLI_COMMAND_COUNT = 6 };
+enum { CLI_OPTION_COUNT = 44, CLI_COMMAND_COUNT = 6 };
 
 extern const cli_option_row cli_option_table[CLI_OPTION_COUNT];
 extern const cli_command_row cli_command_table[CLI_COMMAND_COUNT];

@@ -76,15 +76,36 @@ static bool parse_size(const char *text, const char *name, uint64_t *bytes) {
     return false;
 }
 
-static bool parse_method(const char *text, likeness_method *method) {
-    static const char *const names[] = {"anchored", "unanchored", "noise"};
-    for (int i = 0; i < 3; i++)
-        if (strcmp(text, names[i]) == 0) {
-            *method = (likeness_method)i;
-            return true;
-        }
-    fprintf(stderr, "likeness: --method is anchored, unanchored or noise, not \"%s\"\n", text);
+/* One of a few words; its place in the list. */
+static bool parse_word(const char *text, const char *name, const char *const *words, int count, int *place) {
+    for (int i = 0; i < count; i++)
+        if (strcmp(text, words[i]) == 0) return *place = i, true;
+    fprintf(stderr, "likeness: --%s is ", name);
+    for (int i = 0; i < count; i++)
+        fprintf(stderr, "%s%s", i == 0 ? "" : i == count - 1 ? " or " : ", ", words[i]);
+    fprintf(stderr, ", not \"%s\"\n", text);
     return false;
+}
+
+static bool set_word(cli_options *o, const cli_option_row *row, const char *argument) {
+    static const char *const methods[] = {"anchored", "unanchored", "noise"};
+    static const char *const samplers[] = {"euler", "euler_a", "ddim", "dpm++2m", "lcm", "perflow"};
+    static const char *const schedulers[] = {"discrete", "karras"};
+    int place = 0;
+    switch (row->id) {
+    case OPT_METHOD:
+        if (!parse_word(argument, row->name, methods, 3, &place)) return false;
+        o->method = (likeness_method)place;
+        return true;
+    case OPT_SAMPLER:
+        if (!parse_word(argument, row->name, samplers, 6, &place)) return false;
+        o->sampler = (likeness_sampler)(place + 1);
+        return true;
+    default:
+        if (!parse_word(argument, row->name, schedulers, 2, &place)) return false;
+        o->scheduler = (likeness_scheduler)(place + 1);
+        return true;
+    }
 }
 
 /* FILE or FILE:WEIGHT; a colon that no number follows belongs to the name. */
@@ -191,7 +212,14 @@ static bool set_option(cli_options *o, const cli_option_row *row, const char *ar
     case OPT_MAX_VRAM:
         return parse_size(argument, row->name, &o->max_memory);
     case OPT_METHOD:
-        return parse_method(argument, &o->method);
+    case OPT_SAMPLER:
+    case OPT_SCHEDULER:
+        return set_word(o, row, argument);
+    case 'i':
+        o->init_image = argument;
+        return true;
+    case OPT_STRENGTH:
+        return parse_number(argument, 0.0001, 1, row->name, &o->strength);
     case OPT_CFG:
         return parse_number(argument, 0, 100, row->name, &o->cfg_scale);
     case OPT_ID_SCALE:
@@ -235,6 +263,9 @@ static bool set_option(cli_options *o, const cli_option_row *row, const char *ar
         break;
     case OPT_STEPS:
         o->steps = (int)whole;
+        break;
+    case OPT_CLIP_SKIP:
+        o->clip_skip = (int)whole;
         break;
     /* The library's 0 means default; "none" is -1 there. */
     case OPT_ITERATIONS:

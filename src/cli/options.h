@@ -18,12 +18,15 @@ enum { CLI_MOST_LORAS = 32, CLI_LORA_PATH = 1024 };
 typedef struct cli_options {
     cli_command command;
     const char *model, *prompt, *negative_prompt, *output, *reference, *discriminator, *from, *report, *preview,
-        *device;
+        *device, *init_image;
     const char *progress; /* "bar", "json", "none"; NULL: bar on a terminal */
     int64_t seed;
     bool seed_given;
     int width, height, steps, batch, iterations, preview_interval, reading, max_groups_axis;
-    double cfg_scale, id_scale, step_factor, until;
+    int clip_skip;
+    likeness_sampler sampler;
+    likeness_scheduler scheduler;
+    double cfg_scale, strength, id_scale, step_factor, until;
     likeness_load_params load;
     double lora_weights[CLI_MOST_LORAS]; /* load.lora_count of them, and their paths */
     char lora_paths[CLI_MOST_LORAS][CLI_LORA_PATH];

@@ -71,6 +71,10 @@ static void fill_params(const cli_options *o, likeness_personalize_params *p) {
     p->base.height = o->height;
     p->base.steps = o->steps;
     p->base.cfg_scale = o->cfg_scale;
+    p->base.sampler = o->sampler;
+    p->base.scheduler = o->scheduler;
+    p->base.clip_skip = o->clip_skip;
+    p->base.strength = o->strength;
     p->base.seed = o->seed >= 0 ? o->seed : (int64_t)time(NULL) & 0x7fffffff;
     p->iterations = o->iterations;
     p->id_scale = o->id_scale;
@@ -118,12 +122,13 @@ static likeness_status write_pictures(const cli_options *options, likeness_conte
     return status;
 }
 
-/* The reference is read before a device is opened: a wrong file is said at once. */
-static int read_reference(const char *path, likeness_image *reference) {
+/* The reference (and what to begin from) is read before a device is opened: a wrong file is said at once. */
+static int read_pictures(const cli_options *options, likeness_image *reference, likeness_image *init) {
     likeness_options open = {.no_device = true};
     likeness_context *context;
     likeness_status status = likeness_open(&open, &context);
-    if (status == LIKENESS_OK) status = likeness_image_read(context, path, reference);
+    if (status == LIKENESS_OK) status = likeness_image_read(context, options->reference, reference);
+    if (status == LIKENESS_OK && options->init_image) status = likeness_image_read(context, options->init_image, init);
     int code = status == LIKENESS_OK ? 0 : cli_failed(context, status);
     likeness_close(context);
     return code;
@@ -136,13 +141,14 @@ int cli_personalize(const cli_options *options) {
     }
     likeness_context *context;
     likeness_model *model;
-    likeness_image reference = {0};
+    likeness_image reference = {0}, init = {0};
     likeness_status status = LIKENESS_OK;
     int code = cli_check_outputs(options);
-    if (code == 0) code = read_reference(options->reference, &reference);
+    if (code == 0) code = read_pictures(options, &reference, &init);
     if (code == 0) code = cli_open(options, true, &context, &model);
     if (code != 0) {
         likeness_image_free(&reference);
+        likeness_image_free(&init);
         return code;
     }
     fprintf(stderr, "device    %s\n", likeness_device_name(context));
@@ -151,6 +157,7 @@ int cli_personalize(const cli_options *options) {
     preview_target target = {context, options->preview};
     likeness_personalize_params params = {.reference = &reference};
     fill_params(options, &params);
+    if (options->init_image) params.base.init_image = &init;
     params.base.progress = cli_progress_step;
     params.base.progress_user = &progress;
     if (options->preview) {
@@ -185,6 +192,7 @@ int cli_personalize(const cli_options *options) {
         likeness_personalize_result_free(&pictures[i].result);
     free(pictures);
     likeness_image_free(&reference);
+    likeness_image_free(&init);
     cli_close(context, model);
     return code;
 }

@@ -104,7 +104,8 @@ static lk_value encoder_layer(lk_nn *nn, lk_value x, const lk_clip_text_config *
     return x;
 }
 
-lk_value lk_clip_text_build(const lk_clip_text *model, lk_graph *graph, lk_value embeddings, const lk_hooks *hooks) {
+lk_value lk_clip_text_build(const lk_clip_text *model, lk_graph *graph, lk_value embeddings, int32_t skip,
+                            const lk_hooks *hooks) {
     const lk_clip_text_config *c = &model->config;
     lk_shape shape = lk_graph_shape(graph, embeddings), table = lk_shape2(c->positions, c->width);
     lk_nn nn;
@@ -118,7 +119,7 @@ lk_value lk_clip_text_build(const lk_clip_text *model, lk_graph *graph, lk_value
     lk_value positions = lk_nn_weight(&nn, "embeddings.position_embedding.weight", LK_WEIGHT_TABLE, table, table, 1);
     if (shape.dim[1] < c->positions) positions = lk_slice(graph, positions, 0, 0, shape.dim[1]);
     lk_value x = lk_add(graph, embeddings, positions);
-    for (int i = 0; i < c->layers; i++) {
+    for (int i = 0; i < c->layers - skip; i++) {
         lk_nn_push(&nn, "encoder.layers.%d", i);
         x = encoder_layer(&nn, x, c);
         lk_nn_pop(&nn);
@@ -159,7 +160,7 @@ static likeness_status declare(lk_clip_text *model, lk_error *error) {
     lk_graph *graph = lk_graph_create(model->source.weights, error);
     if (!graph) return error->status;
     lk_value ids = lk_graph_input(graph, "ids", lk_shape2(1, 1), LK_I32);
-    lk_clip_text_build(model, graph, lk_clip_text_embed(model, graph, ids), NULL);
+    lk_clip_text_build(model, graph, lk_clip_text_embed(model, graph, ids), 0, NULL);
     likeness_status status = lk_graph_status(graph, error);
     lk_graph_destroy(graph);
     if (status == LIKENESS_OK) status = lk_nn_check_all_used(&model->source, buffers, error);

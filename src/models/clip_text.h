@@ -34,8 +34,10 @@ likeness_status lk_clip_text_read_config(lk_clip_text_config *config, const char
 
 /* ids: i32 [N,L]. Returns token embeddings [N,L,C] without positions: what lk_clip_text_build takes. */
 lk_value lk_clip_text_embed(const lk_clip_text *model, lk_graph *graph, lk_value ids);
-/* embeddings [N,L,C] -> last hidden state [N,L,C] (after the final layer norm). hooks may be NULL. */
-lk_value lk_clip_text_build(const lk_clip_text *model, lk_graph *graph, lk_value embeddings, const lk_hooks *hooks);
+/* embeddings [N,L,C] -> hidden state [N,L,C] after the final layer norm. skip: how many of the last layers are left out
+ * ("clip skip" less one). hooks may be NULL. */
+lk_value lk_clip_text_build(const lk_clip_text *model, lk_graph *graph, lk_value embeddings, int32_t skip,
+                            const lk_hooks *hooks);
 /* Pooled output [N,C]: row rows[n] of the hidden state [N*L,C]; rows is an i32 [N] input filled by the function below.
  */
 lk_value lk_clip_text_pool(lk_graph *graph, lk_value hidden, lk_value rows);

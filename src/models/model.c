@@ -213,9 +213,18 @@ static likeness_status check_together(lk_model *model, lk_error *error) {
     return LIKENESS_OK;
 }
 
-static likeness_status open_folder(lk_model *model, lk_error *error) {
+/* What the user says about the prediction, if anything, counts over what was found. */
+static likeness_status take_prediction(const char *said, lk_prediction *prediction, lk_error *error) {
+    if (!said || lk_prediction_find(said, prediction)) return LIKENESS_OK;
+    return lk_fail(error, LIKENESS_USAGE,
+                   "the prediction '%s' is not known; there are eps, v, velocity, instaflow, diff_eps and ddim_eps",
+                   said);
+}
+
+static likeness_status open_folder(lk_model *model, const char *said, lk_error *error) {
     static const char *const names[] = {"tokenizer", "text_encoder", "unet", "vae"};
     LK_TRY(open_index(model, error));
+    LK_TRY(take_prediction(said, &model->scheduler.prediction, error));
     for (int i = TOKENIZER; i <= VAE; i++)
         LK_TRY(open_component(model, (component)i, names[i], error));
     return LIKENESS_OK;
@@ -232,22 +241,13 @@ static likeness_status name_of_file(lk_model *model, lk_error *error) {
 static likeness_status single_file_sampling(lk_model *model, const lk_checkpoint *file, const char *said,
                                             lk_error *error) {
     lk_prediction prediction = file->predicts_v ? LK_PREDICT_V : LK_PREDICT_EPSILON;
-    if (said && !lk_prediction_find(said, &prediction))
-        return lk_fail(error, LIKENESS_USAGE, "the prediction '%s' is not known", said);
+    LK_TRY(take_prediction(said, &prediction, error));
     if (!file->prediction_known && !said)
         lk_text_addf(&model->notes,
                      "%s: the file does not say whether it predicts v (the 768 pixel models of Stable Diffusion 2.x) "
                      "or the noise (the base models): v is assumed; --prediction eps for the others\n",
                      model->folder);
     model->scheduler = lk_scheduler_config_stable_diffusion(prediction);
-    if (prediction == LK_PREDICT_DIFF_EPS || prediction == LK_PREDICT_DDIM_EPS)
-        model->scheduler.solver = LK_SOLVER_PERFLOW;
-    else if (prediction != LK_PREDICT_EPSILON && prediction != LK_PREDICT_V)
-        model->scheduler.solver = LK_SOLVER_EULER;
-    else {
-        model->guidance = 7.5;
-        model->steps = 25;
-    }
     if (file->is.family == LK_FAMILY_SD2) model->unet.config.sample_size = prediction == LK_PREDICT_V ? 96 : 64;
     return LIKENESS_OK;
 }
@@ -320,7 +320,9 @@ static likeness_status open_all(lk_model *model, const char *path, const lk_mode
         if (!*sets[i]) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open a model");
     }
     if (options->taesd) LK_TRY(lk_taesd_open(&model->taesd, options->taesd, model->picture_weights, error));
-    LK_TRY(lk_directory_exists(path) ? open_folder(model, error) : open_file(model, options, error));
+    LK_TRY(lk_directory_exists(path) ? open_folder(model, options->prediction, error)
+                                     : open_file(model, options, error));
+    model->prediction_said = options->prediction != NULL;
     LK_TRY(check_together(model, error));
     LK_TRY(merge_loras(model, options, error));
     LK_TRY(add_embeddings(model, options, error));

@@ -25,7 +25,7 @@
 typedef struct lk_model_options {
     bool precise;           /* matrices are kept f32 on the device */
     bool averaged;          /* a single file's averaged U-Net (EMA) */
-    const char *prediction; /* of a single file, a name that lk_prediction_find knows; NULL: what the file says */
+    const char *prediction; /* a name that lk_prediction_find knows, over what the files say; or NULL */
     const lk_lora_use *loras;
     int32_t lora_count;
     const lk_embedding_use *embeddings;
@@ -36,6 +36,7 @@ typedef struct lk_model_options {
 typedef struct lk_model {
     char *folder;              /* or file */
     lk_safetensors checkpoint; /* the whole single file, else empty: the components are views of it */
+    bool prediction_said;      /* by the options */
     lk_text notes;             /* what the user should know about the files, a line each */
     lk_text report;            /* what was merged into it, in lines */
     lk_lora *loras;

@@ -3,7 +3,6 @@
  * Time t = 1 is noise, t = 0 is data. */
 #include "sampling/internal.h"
 #include "sampling/noise_schedule.h"
-#include "sampling/schedule.h"
 
 #include "base/memory.h"
 
@@ -11,24 +10,31 @@
 
 /* ---- straight ---- */
 
+/* 1 at step 0, 0 behind the last; uniform before the shift. diffusers' FlowMatchEulerDiscreteScheduler with sigmas =
+ * linspace(1, 1/steps, steps). */
+static double flow_time(int i, int steps, double shift) {
+    double t = 1.0 - (double)i / steps;
+    return shift * t / (1.0 + (shift - 1.0) * t);
+}
+
 likeness_status lk_make_flow(lk_sampling *sampling, const lk_scheduler_config *config, bool from_picture, int first,
                              lk_error *error) {
-    double *t = lk_alloc((size_t)sampling->asked + 1, sizeof *t);
-    if (!t) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for %d sampling steps", sampling->asked);
-    likeness_status status = lk_flow_times(sampling->asked, config->shift, t, error);
     double sign = sampling->prediction == LK_PREDICT_VELOCITY_TO_DATA ? -1 : 1;
-    for (int i = 0; i < sampling->asked && status == LIKENESS_OK; i++)
-        sampling->step[i] = (lk_sampling_step){.time = LK_TRAIN_TIMESTEPS * t[i],
+    (void)error;
+    for (int i = 0; i < sampling->asked; i++) {
+        double t = flow_time(i, sampling->asked, config->shift),
+               next = flow_time(i + 1, sampling->asked, config->shift);
+        sampling->step[i] = (lk_sampling_step){.time = LK_TRAIN_TIMESTEPS * t,
                                                .input = 1,
                                                .keep = 1,
-                                               .move = sign * (t[i + 1] - t[i]),
+                                               .move = sign * (next - t),
                                                .denoised_z = 1,
-                                               .denoised_m = -sign * t[i]};
+                                               .denoised_m = -sign * t};
+        if (i == first) sampling->noise = from_picture ? t : 1;
+    }
     sampling->straight = true;
-    sampling->data = from_picture ? 1 - t[first] : 0;
-    sampling->noise = from_picture ? t[first] : 1;
-    lk_free(t);
-    return status;
+    sampling->data = from_picture ? 1 - sampling->noise : 0;
+    return LIKENESS_OK;
 }
 
 /* ---- piecewise ---- */

@@ -24,7 +24,10 @@
 #define LK_SAMPLING_SAMPLER_H
 
 #include "models/scheduler_config.h"
-#include "sampling/schedule.h"
+
+#include <stddef.h>
+
+#define LK_MAX_STEPS 1000
 
 typedef enum lk_sigmas { LK_SIGMAS_OWN, LK_SIGMAS_DISCRETE, LK_SIGMAS_KARRAS } lk_sigmas;
 

@@ -46,7 +46,7 @@ static inline void network_clip(network_case *n, bool gradient) {
     for (int i = 0; i < shape.dim[0]; i++)
         row_values[i] = rows[i];
     lk_value embeddings = lk_clip_text_embed(&n->clip, c->graph, ids);
-    lk_value hidden = lk_clip_text_build(&n->clip, c->graph, embeddings, NULL);
+    lk_value hidden = lk_clip_text_build(&n->clip, c->graph, embeddings, 0, NULL);
     lk_value row = case_input_values(c, "rows", lk_shape1(shape.dim[0]), LK_I32, row_values);
     case_output(c, embeddings, "embeddings", NULL);
     case_output(c, hidden, "hidden", "cotangent");

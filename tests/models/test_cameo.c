@@ -164,7 +164,7 @@ static void test_text(void **state) {
     begin(&c, "text encoder");
     c.graph = new_graph(model.text_weights);
     lk_value ids = case_input(&c, "ids");
-    case_output(&c, lk_clip_text_build(&model.text, c.graph, lk_clip_text_embed(&model.text, c.graph, ids), NULL),
+    case_output(&c, lk_clip_text_build(&model.text, c.graph, lk_clip_text_embed(&model.text, c.graph, ids), 0, NULL),
                 "hidden", NULL);
     check(&c);
 }

@@ -36,7 +36,7 @@ static void test_hidden(void **state) {
         assert_int_equal(ids[i], (int)truth[i]);
     lk_graph *graph = lk_graph_create(model.text_weights, &error);
     lk_value in = lk_graph_input(graph, "ids", lk_shape2(1, 77), LK_I32);
-    lk_value out = lk_clip_text_build(&model.text, graph, lk_clip_text_embed(&model.text, graph, in), NULL);
+    lk_value out = lk_clip_text_build(&model.text, graph, lk_clip_text_embed(&model.text, graph, in), 0, NULL);
     lk_graph_output(graph, out, "hidden");
     lk_reference_values *run = lk_graph_run_reference(graph, (const double *const[]){truth}, &error);
     if (!run) fail_msg("%s", error.message);

@@ -62,8 +62,8 @@ static likeness_status build(run *r, lk_error *error) {
     r->graph = lk_graph_create(r->weights, error);
     if (!r->graph) return error->status;
     r->input = input_of(r, r->f->input);
-    r->output =
-        text ? lk_clip_text_build(&r->text, r->graph, r->input, NULL) : lk_onnx_embed(&r->network, r->graph, r->input);
+    r->output = text ? lk_clip_text_build(&r->text, r->graph, r->input, 0, NULL)
+                     : lk_onnx_embed(&r->network, r->graph, r->input);
     lk_graph_output(r->graph, r->output, "output");
     r->cotangent = input_of(r, r->f->cotangent);
     lk_graph_gradient(r->graph, &r->output, &r->cotangent, 1, &r->input, 1, &r->gradient);

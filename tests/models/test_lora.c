@@ -64,7 +64,7 @@ static void check_text(const lk_model *model, const char *name, double tolerance
     lk_graph *graph = lk_graph_create(model->text_weights, &error);
     lk_value tokens = lk_graph_input(graph, "ids", lk_shape2(1, 5), LK_I32);
     const double *const inputs[] = {ids};
-    lk_value hidden = lk_clip_text_build(&model->text, graph, lk_clip_text_embed(&model->text, graph, tokens), NULL);
+    lk_value hidden = lk_clip_text_build(&model->text, graph, lk_clip_text_embed(&model->text, graph, tokens), 0, NULL);
     compare(graph, inputs, hidden, name, "text", tolerance);
     lk_graph_destroy(graph);
     free(ids);

@@ -1,7 +1,7 @@
 /* tests/personalize/test_adjoints.c - P4 of the RectifID spec on the graphs that guidance runs: for each stage
  * <u, J w> by central differences against <J^T u, w> with the appended gradient.
  *
- *   segment           z + dt v(z)                          small U-Nets, one branch
+ *   segment           prediction of z                      small U-Nets, one branch
  *   segment with CFG  both branches, in a batch and apart  the same gradient from both
  *   loss              decoder, cut to 0..1, resize, encoder, cosine
  *
@@ -180,7 +180,7 @@ static void check_segment(const char *name, bool guided_free, bool batched, doub
     assert_ok(lk_flow_network_build(&flow, &model, context, 6, 10, guided_free, batched, true, &error), &error);
     stage s = {.net = &flow.net,
                .wrt = flow.z,
-               .output = flow.endpoint,
+               .output = flow.prediction,
                .cotangent = flow.cotangent,
                .gradient = flow.z_gradient};
     random_state = 5;
@@ -191,7 +191,6 @@ static void check_segment(const char *name, bool guided_free, bool batched, doub
     for (size_t i = 0; i < elements(&s, flow.time); i++)
         time[i] = (double)features[i];
     test_free(features);
-    add_input(&s, flow.dt, 1)[0] = -0.25;
     add_input(&s, flow.context[1], 1);
     if (guided_free) {
         add_input(&s, flow.context[0], 1);
