@@ -136,8 +136,17 @@ void likeness_unload(likeness_model *model);
 /* What loading added, in lines: for each LoRA how many modules of each network it changed, and every key that has no
  * place in this model; for each textual inversion its word. "" when there was nothing; valid as long as the model. */
 const char *likeness_load_report(const likeness_model *model);
-/* Replaces the identity encoder by another ONNX file. */
+/* Replaces the identity encoder by another ONNX file; any that takes a picture: a face encoder (112 x 112), DINOv2,
+ * CLIP's vision tower. */
 likeness_status likeness_set_discriminator(likeness_model *model, const char *onnx_path);
+/* Replaces the judge, a second encoder that scores finished pictures and never guides. */
+likeness_status likeness_set_judge(likeness_model *model, const char *onnx_path);
+/* How pictures enter the identity encoder (the judge), over what its file says: "arcface", "sface", "imagenet", "clip",
+ * or MEAN/STD[/RGB|BGR]; see docs/methods/rectifid.md. */
+likeness_status likeness_set_encoder_input(likeness_model *model, const char *text, bool of_judge);
+/* A face detector of the YuNet or SCRFD family: from now on the encoders see faces, cut out and turned upright, instead
+ * of whole pictures. threshold: least score of a face; 0: 0.5. */
+likeness_status likeness_set_detector(likeness_model *model, const char *onnx_path, double threshold);
 
 /* Progress of a long call: phase ("load", "text", "sample", "guide", ...), step of total, and for guidance the likeness
  * so far (else NaN). Return false to stop. */
@@ -187,13 +196,36 @@ typedef enum likeness_method {
     LIKENESS_METHOD_NOISE_DESCENT /* for comparison */
 } likeness_method;
 
+#define LIKENESS_MAX_PEOPLE 8
+
+/* A part of a picture in pixels, from the upper left corner; width 0: none. */
+typedef struct likeness_box {
+    double x, y, width, height;
+} likeness_box;
+
+typedef enum likeness_consent {
+    LIKENESS_CONSENT_NONE = 0, /* of nobody: enough for drawings */
+    LIKENESS_CONSENT_SELF,     /* the reference shows the one who asks */
+    LIKENESS_CONSENT_GRANTED   /* whoever it shows has agreed */
+} likeness_consent;
+
 typedef struct likeness_personalize_params {
     likeness_generate_params base;
     const likeness_image *reference;
-    int32_t iterations; /* 0: 50; -1: none (only the unguided picture) */
-    double id_scale;    /* 0: 1; the step is id_scale * sqrt(D / 16384) */
-    double step_factor; /* c_k; 0: 1 (the paper), 0.958 repeats the released code */
-    double until;       /* stop at this likeness; 0: never */
+    const likeness_image *others; /* references of further people, with a detector: each step pairs faces and references
+                                   * so that the likenesses have the largest sum */
+    int32_t other_count;          /* LIKENESS_MAX_PEOPLE - 1 at most */
+    likeness_box box;             /* the part of the new picture that is compared: for things, with no detector */
+    likeness_box reference_box;   /* ... of the reference (none: its largest centred square); with a detector: which
+                                   * face of the reference is meant */
+    bool box_crop;                /* with a detector: its boxes as they are, not turned by the five points */
+    bool lower_threshold;         /* for comparison: no face? The threshold falls until there is one (published code) */
+    double l1_weight;             /* weight of the mean difference of the crops beside 1 - cosine; 10 in the paper */
+    likeness_consent consent;     /* a reference that looks like a photograph needs one */
+    int32_t iterations;           /* 0: 50; -1: none (only the unguided picture) */
+    double id_scale;              /* 0: 1; the step is id_scale * sqrt(D / 16384) */
+    double step_factor;           /* c_k; 0: 1 (the paper), 0.958 repeats the released code */
+    double until;                 /* stop at this likeness; 0: never */
     likeness_method method;
     int32_t reading;       /* 0 = A, 1 = B, 2 = C (docs/methods/rectifid.md) */
     bool recompute;        /* one network instance that recomputes instead of one a segment; same bytes, less memory */
@@ -203,7 +235,8 @@ typedef struct likeness_personalize_params {
 } likeness_personalize_params;
 
 typedef struct likeness_iteration {
-    double loss, likeness, seconds;
+    double loss, likeness, seconds; /* likeness: NaN where no face was found */
+    int32_t faces;                  /* found; -1 where none are looked for */
 } likeness_iteration;
 
 typedef struct likeness_personalize_result {
@@ -217,16 +250,26 @@ typedef struct likeness_personalize_result {
     /* (iterations + 1) x segments, owned by the struct: length of the gradient at the start of segment k that made the
      * last step (0 before the first), and of the offset at its end, as pass i used it */
     double *gradient_norms, *offset_norms;
-    bool interrupted; /* progress returned false: guided is the best so far */
+    bool interrupted;                   /* progress returned false: guided is the best so far */
+    bool no_face;                       /* ten iterations in a row showed no face: guided is the best so far */
+    bool photograph;                    /* a reference looks like a photograph */
+    int32_t people;                     /* references */
+    double person[LIKENESS_MAX_PEOPLE]; /* likeness of each in the guided picture; NaN where no face was found */
 } likeness_personalize_result;
 
 /* One reference picture in, a new picture of the same person out. Returns LIKENESS_INTERRUPTED with a complete result
- * when progress stopped it after the first pass. */
+ * when progress stopped it after the first pass, LIKENESS_NO_FACE with a complete result when no_face ended it; else
+ * LIKENESS_NO_FACE says that a reference shows none, or several and none that is clearly the largest, and
+ * LIKENESS_CONSENT that a reference looks like a photograph and nobody's consent was stated. */
 likeness_status likeness_personalize(likeness_model *model, const likeness_personalize_params *params,
                                      likeness_personalize_result *result);
 void likeness_personalize_result_free(likeness_personalize_result *result);
 
-/* Cosine of two pictures by the identity encoder and by the judge (NaN where there is none). */
+/* True for a picture that looks like a photograph rather than a drawing: personalize then wants a consent. */
+bool likeness_is_photograph(const likeness_image *image);
+
+/* Cosine of two pictures by the identity encoder and by the judge (NaN where there is none); with a detector, of the
+ * largest face of each. */
 likeness_status likeness_compare(likeness_model *model, const likeness_image *a, const likeness_image *b,
                                  double *identity, double *judge, double *judge_threshold);
 

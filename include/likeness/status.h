@@ -15,6 +15,8 @@
     X(LIKENESS_OUT_OF_MEMORY, 5, "not enough memory")                                                                  \
     X(LIKENESS_DEVICE_LOST, 6, "device lost")                                                                          \
     X(LIKENESS_NON_FINITE, 7, "non-finite values")                                                                     \
+    X(LIKENESS_NO_FACE, 8, "no face, or not clear which")                                                              \
+    X(LIKENESS_CONSENT, 9, "consent is missing")                                                                       \
     X(LIKENESS_IO, 10, "input or output failed")                                                                       \
     X(LIKENESS_INTERRUPTED, 130, "interrupted")                                                                        \
     X(LIKENESS_INTERNAL, 1, "internal error")

@@ -1,5 +1,5 @@
 /* api/embed.c - pictures to embeddings, and how alike two pictures are. */
-#include "api/model.h"
+#include "api/crops.h"
 
 #include "base/memory.h"
 #include "base/vector.h"
@@ -30,24 +30,33 @@ static likeness_status embed_planes(lk_encoder *encoder, likeness_model *model, 
     return LIKENESS_OK;
 }
 
+likeness_status lk_encoder_embed_planes(lk_encoder *encoder, likeness_model *model, const float *planes, int32_t side,
+                                        float **embedding, lk_error *error) {
+    *embedding = NULL;
+    LK_TRY(lk_embed_network_build(&encoder->embed, &encoder->network, side, model->context, error));
+    float *values = lk_alloc((size_t)encoder->embed.width, sizeof *values);
+    likeness_status status =
+        values ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to embed a picture");
+    if (status == LIKENESS_OK) status = embed_planes(encoder, model, planes, values, error);
+    if (status == LIKENESS_OK)
+        *embedding = values;
+    else
+        lk_free(values);
+    return status;
+}
+
 likeness_status lk_encoder_embed(lk_encoder *encoder, likeness_model *model, const likeness_image *image,
                                  float **embedding, lk_error *error) {
     int32_t side = model->files.size;
     *embedding = NULL;
     if (!image->rgb || image->width < 1 || image->height < 1)
         return lk_fail(error, LIKENESS_USAGE, "there is no picture to compare with");
-    LK_TRY(lk_embed_network_build(&encoder->embed, &encoder->network, side, model->context, error));
     float *planes = lk_alloc((size_t)side * (size_t)side * 3, sizeof *planes);
-    float *values = lk_alloc((size_t)encoder->embed.width, sizeof *values);
     likeness_status status =
-        planes && values ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to embed a picture");
+        planes ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to embed a picture");
     if (status == LIKENESS_OK) status = fit(image, side, planes, error);
-    if (status == LIKENESS_OK) status = embed_planes(encoder, model, planes, values, error);
+    if (status == LIKENESS_OK) status = lk_encoder_embed_planes(encoder, model, planes, side, embedding, error);
     lk_free(planes);
-    if (status == LIKENESS_OK)
-        *embedding = values;
-    else
-        lk_free(values);
     return status;
 }
 
@@ -74,6 +83,10 @@ likeness_status likeness_compare(likeness_model *model, const likeness_image *a,
         return lk_fail(error, LIKENESS_UNSUPPORTED,
                        "%s has neither an identity encoder nor a judge; give one with --discriminator FILE.onnx",
                        model->files.folder);
+    if (model->detector.present) {
+        LK_TRY(lk_faces_compare(model, &model->identity, a, b, identity, error));
+        return lk_faces_compare(model, &model->judge, a, b, judge, error);
+    }
     LK_TRY(lk_encoder_compare(&model->identity, model, a, b, identity, error));
     return lk_encoder_compare(&model->judge, model, a, b, judge, error);
 }

@@ -124,22 +124,27 @@ void lk_model_kernels(likeness_model *model) {
 
 /* ---- encoders ---- */
 
-static void encoder_close(lk_encoder *encoder) {
+void lk_encoder_close(lk_encoder *encoder) {
     lk_network_close(&encoder->embed.net);
     if (encoder->present) lk_onnx_network_close(&encoder->network);
     memset(encoder, 0, sizeof *encoder);
 }
 
-static likeness_status encoder_open(lk_encoder *encoder, const char *path, const char *label, lk_weights *weights,
-                                    lk_error *error) {
-    lk_sha256 hash;
+likeness_status lk_hash_file(const char *path, char hash[11], lk_error *error) {
+    lk_sha256 sum;
+    lk_sha256_init(&sum);
+    likeness_status status = add_file(&sum, path, error);
+    short_hex(&sum, hash);
+    return status;
+}
+
+likeness_status lk_encoder_open(lk_encoder *encoder, const char *path, const char *label, lk_weights *weights,
+                                lk_error *error) {
     memset(encoder, 0, sizeof *encoder);
     LK_TRY(lk_onnx_network_open(&encoder->network, path, label, weights, error));
     encoder->present = true;
-    lk_sha256_init(&hash);
-    likeness_status status = add_file(&hash, path, error);
-    short_hex(&hash, encoder->hash);
-    if (status != LIKENESS_OK) encoder_close(encoder);
+    likeness_status status = lk_hash_file(path, encoder->hash, error);
+    if (status != LIKENESS_OK) lk_encoder_close(encoder);
     return status;
 }
 
@@ -147,12 +152,12 @@ static likeness_status encoder_open(lk_encoder *encoder, const char *path, const
 
 static likeness_status open_encoders(likeness_model *model, lk_error *error) {
     if (model->files.identity_encoder)
-        LK_TRY(encoder_open(&model->identity, model->files.identity_encoder, "identity", model->files.picture_weights,
-                            error));
+        LK_TRY(lk_encoder_open(&model->identity, model->files.identity_encoder, "identity",
+                               model->files.picture_weights, error));
     if (!model->files.judge) return LIKENESS_OK;
     model->judge_weights = lk_weights_create(model->context->options.precise);
     if (!model->judge_weights) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to load a model");
-    return encoder_open(&model->judge, model->files.judge, "judge", model->judge_weights, error);
+    return lk_encoder_open(&model->judge, model->files.judge, "judge", model->judge_weights, error);
 }
 
 /* Lines of the model's notes, to the warning callback, and of its report, to the log. */
@@ -242,26 +247,14 @@ void likeness_unload(likeness_model *model) {
     /* Graphs first, then the weight sets, then the files that the sets may read from. */
     lk_network_close(&model->identity.embed.net);
     lk_network_close(&model->judge.embed.net);
+    lk_network_close(&model->crop.net);
+    lk_detector_close(&model->detector);
     lk_model_close(&model->files);
     lk_weights_destroy(model->judge_weights);
     lk_free(model->lora_names);
     lk_free(model->embedding_names);
     lk_free(model->decoder_name);
-    encoder_close(&model->identity);
-    encoder_close(&model->judge);
+    lk_encoder_close(&model->identity);
+    lk_encoder_close(&model->judge);
     lk_free(model);
-}
-
-likeness_status likeness_set_discriminator(likeness_model *model, const char *onnx_path) {
-    lk_error *error = lk_context_begin(model->context);
-    lk_encoder encoder;
-    char label[32];
-    snprintf(label, sizeof label, "identity%d", ++model->discriminators);
-    LK_TRY(encoder_open(&encoder, onnx_path, label, model->files.picture_weights, error));
-    /* Weights of the old one stay in the set until the model is unloaded: they are copies. */
-    lk_network_close(&model->picture[1].net);
-    encoder_close(&model->identity);
-    model->identity = encoder;
-    lk_model_kernels(model);
-    return LIKENESS_OK;
 }

@@ -6,6 +6,7 @@
 
 #include "api/networks.h"
 #include "base/rng.h"
+#include "models/face_detector.h"
 #include "sampling/sampler.h"
 
 /* An encoder of faces in an ONNX file: the one that guides, or the judge. */
@@ -15,6 +16,19 @@ typedef struct lk_encoder {
     lk_embed_network embed;
     char hash[11]; /* of the file */
 } lk_encoder;
+
+/* A face detector, on the device for one size of pictures at a time. */
+typedef struct lk_detector {
+    bool present;
+    lk_face_detector file;
+    lk_weights *weights;
+    double threshold;
+    char hash[11];
+    lk_network net;
+    lk_detector_frame frame; /* that the network is built for */
+    lk_value picture;
+    lk_detector_outputs outputs[LK_FACE_LEVELS];
+} lk_detector;
 
 struct likeness_model {
     likeness_context *context;
@@ -26,6 +40,8 @@ struct likeness_model {
     char *decoder_name;         /* "TAESD (hash)"; NULL: the model's own */
     int32_t default_width, default_height;
     lk_encoder identity, judge;
+    lk_detector detector;
+    lk_crop_network crop; /* of the identity encoder */
     lk_weights *judge_weights;
     int discriminators; /* set so far: names their weights apart in the set that the decoder shares */
     lk_text_network text;
@@ -49,6 +65,13 @@ typedef struct lk_run {
     const likeness_image *init_image; /* NULL: text to image */
     float *context[2];                /* of the empty or negative prompt (NULL unless guided_free) and of the prompt */
 } lk_run;
+
+/* The first hexadecimal digits of a file's SHA-256. */
+likeness_status lk_hash_file(const char *path, char hash[11], lk_error *error);
+/* label: first word of its weights' names in the set. */
+likeness_status lk_encoder_open(lk_encoder *encoder, const char *path, const char *label, lk_weights *weights,
+                                lk_error *error);
+void lk_encoder_close(lk_encoder *encoder);
 
 /* Resolves and checks; nothing large is allocated. Then lk_run_text encodes the prompts. */
 likeness_status lk_run_start(lk_run *run, likeness_model *model, const likeness_generate_params *params,
@@ -79,9 +102,17 @@ likeness_status lk_picture_take(const lk_picture_network *picture, const likenes
  * *embedding has encoder->embed.width entries, in memory of lk_alloc. */
 likeness_status lk_encoder_embed(lk_encoder *encoder, likeness_model *model, const likeness_image *image,
                                  float **embedding, lk_error *error);
+/* The same for planes [3][side][side], 0..1, that were cut out already. */
+likeness_status lk_encoder_embed_planes(lk_encoder *encoder, likeness_model *model, const float *planes, int32_t side,
+                                        float **embedding, lk_error *error);
 /* Cosine of two pictures; NaN when the encoder is absent. */
 likeness_status lk_encoder_compare(lk_encoder *encoder, likeness_model *model, const likeness_image *a,
                                    const likeness_image *b, double *cosine, lk_error *error);
+
+void lk_detector_close(lk_detector *detector);
+/* The faces of a picture, best first. lower: see lk_faces_search, which stops at `wanted`. */
+likeness_status lk_detector_find(likeness_model *model, const likeness_image *image, bool lower, int wanted,
+                                 lk_face faces[LK_FACES_MOST], int *count, lk_error *error);
 
 /* Names model, engine version, device, driver and doctor's replacements: equal text, equal bytes. */
 void lk_model_kernels(likeness_model *model);

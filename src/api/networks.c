@@ -13,7 +13,7 @@ void lk_network_close(lk_network *net) {
     *net = (lk_network){.gradient_section = -1, .pieces = 1};
 }
 
-static likeness_status begin(lk_network *net, lk_weights *weights, lk_error *error) {
+likeness_status lk_network_begin(lk_network *net, lk_weights *weights, lk_error *error) {
     *net = (lk_network){.gradient_section = -1, .pieces = net->pieces};
     net->graph = lk_graph_create(weights, error);
     if (!net->graph) return error->status;
@@ -22,8 +22,7 @@ static likeness_status begin(lk_network *net, lk_weights *weights, lk_error *err
     return LIKENESS_OK;
 }
 
-/* Plans what was built; after a failure the network is closed. */
-static likeness_status finish(lk_network *net, const likeness_context *context, lk_error *error) {
+likeness_status lk_network_finish(lk_network *net, const likeness_context *context, lk_error *error) {
     likeness_status status = lk_graph_status(net->graph, error);
     if (status == LIKENESS_OK) {
         lk_plan_options options = {.max_block = lk_device_caps(context->device)->max_block};
@@ -97,7 +96,7 @@ likeness_status lk_text_network_build(lk_text_network *text, const lk_model *mod
                                       int32_t skip, lk_error *error) {
     if (text->net.plan && text->skip == skip) return LIKENESS_OK;
     lk_network_close(&text->net);
-    LK_TRY(begin(&text->net, model->text_weights, error));
+    LK_TRY(lk_network_begin(&text->net, model->text_weights, error));
     text->skip = skip;
     lk_graph *g = text->net.graph;
     text->length = model->text.config.positions;
@@ -105,7 +104,7 @@ likeness_status lk_text_network_build(lk_text_network *text, const lk_model *mod
     text->ids = lk_graph_input(g, "ids", lk_shape2(1, text->length), LK_I32);
     text->hidden = lk_clip_text_build(&model->text, g, lk_clip_text_embed(&model->text, g, text->ids), skip, NULL);
     lk_graph_output(g, text->hidden, "hidden");
-    return finish(&text->net, context, error);
+    return lk_network_finish(&text->net, context, error);
 }
 
 /* ---- flow ---- */
@@ -171,9 +170,9 @@ static likeness_status build_flow_once(void *user, lk_error *error) {
     lk_flow_network *flow = r->network;
     int64_t length = r->model->text.config.positions;
     if (r->model->tokenizer.max_length < length) length = r->model->tokenizer.max_length;
-    LK_TRY(begin(&flow->net, r->model->unet_weights, error));
+    LK_TRY(lk_network_begin(&flow->net, r->model->unet_weights, error));
     build_flow(flow, r->model, (int32_t)length);
-    return finish(&flow->net, r->context, error);
+    return lk_network_finish(&flow->net, r->context, error);
 }
 
 likeness_status lk_flow_network_build(lk_flow_network *flow, const lk_model *model, likeness_context *context,
@@ -198,7 +197,7 @@ likeness_status lk_encode_network_build(lk_encode_network *encode, const lk_mode
                                         int32_t height, int32_t width, lk_error *error) {
     if (encode->net.plan && encode->height == height && encode->width == width) return LIKENESS_OK;
     lk_network_close(&encode->net);
-    LK_TRY(begin(&encode->net, model->encode_weights, error));
+    LK_TRY(lk_network_begin(&encode->net, model->encode_weights, error));
     lk_graph *g = encode->net.graph;
     encode->height = height;
     encode->width = width;
@@ -206,7 +205,7 @@ likeness_status lk_encode_network_build(lk_encode_network *encode, const lk_mode
     lk_value mean = lk_vae_encode(&model->vae, g, lk_scale_shift(g, encode->picture, 2, -1), NULL, NULL);
     encode->latent = lk_vae_scale(&model->vae, g, mean);
     lk_graph_output(g, encode->latent, "latent");
-    return finish(&encode->net, context, error);
+    return lk_network_finish(&encode->net, context, error);
 }
 
 /* ---- picture ---- */
@@ -232,29 +231,128 @@ static void build_guide(lk_picture_network *p, const lk_onnx_network *encoder) {
     lk_graph_output(g, p->latent_gradient, "gradient");
 }
 
+static void build_pull(lk_picture_network *p) {
+    lk_graph *g = p->net.graph;
+    if (lk_graph_status(g, &(lk_error)LK_ERROR_INIT) != LIKENESS_OK) return;
+    p->cotangent = lk_graph_input(g, "cotangent", lk_graph_shape(g, p->picture), LK_F32);
+    p->net.gradient_section = lk_graph_gradient(g, &p->picture, &p->cotangent, 1, &p->latent, 1, &p->latent_gradient);
+    lk_graph_output(g, p->latent_gradient, "gradient");
+}
+
 static likeness_status build_picture_once(void *user, lk_error *error) {
     const request *r = user;
     lk_picture_network *p = r->network;
     const lk_vae *vae = &r->model->vae;
-    LK_TRY(begin(&p->net, r->model->picture_weights, error));
+    LK_TRY(lk_network_begin(&p->net, r->model->picture_weights, error));
     lk_graph *g = p->net.graph;
     p->latent = lk_graph_input(g, "latent", lk_shape4(1, vae->config.latent_channels, p->height, p->width), LK_F32);
     p->picture = lk_model_decode(r->model, g, p->latent);
     lk_graph_output(g, p->picture, "picture");
     if (p->guiding) build_guide(p, r->encoder);
-    return finish(&p->net, r->context, error);
+    if (p->pulling) build_pull(p);
+    return lk_network_finish(&p->net, r->context, error);
+}
+
+static likeness_status build_picture(lk_picture_network *picture, const request *r, int32_t height, int32_t width,
+                                     bool pulling, lk_error *error) {
+    bool guiding = r->encoder != NULL;
+    if (picture->net.plan && picture->height == height && picture->width == width && picture->guiding == guiding &&
+        picture->pulling == pulling)
+        return LIKENESS_OK;
+    lk_network_close(&picture->net);
+    *picture = (lk_picture_network){
+        .net = picture->net, .height = height, .width = width, .guiding = guiding, .pulling = pulling};
+    return fit(&picture->net, r->context, build_picture_once, &(request){r->network, r->model, r->encoder, r->context},
+               error);
 }
 
 likeness_status lk_picture_network_build(lk_picture_network *picture, const lk_model *model,
                                          const lk_onnx_network *encoder, likeness_context *context, int32_t height,
                                          int32_t width, lk_error *error) {
-    bool guiding = encoder != NULL;
-    if (picture->net.plan && picture->height == height && picture->width == width && picture->guiding == guiding)
+    const request r = {picture, model, encoder, context};
+    return build_picture(picture, &r, height, width, false, error);
+}
+
+likeness_status lk_picture_pull_build(lk_picture_network *picture, const lk_model *model, likeness_context *context,
+                                      int32_t height, int32_t width, lk_error *error) {
+    const request r = {picture, model, NULL, context};
+    return build_picture(picture, &r, height, width, true, error);
+}
+
+/* ---- crops ---- */
+
+/* The picture is cut off at 0 and 1, then warped, then reduced by the mean of fine x fine samples. */
+static void build_slot(lk_crop_network *c, const lk_onnx_network *encoder, lk_value clamped, int index) {
+    lk_graph *g = c->net.graph;
+    lk_crop_slot *slot = &c->slot[index];
+    const lk_attributes mean = {
+        .pool = {.kernel = {c->fine, c->fine}, .stride = {c->fine, c->fine}, .kind = LK_POOL_AVERAGE}};
+    lk_graph_push_scope(g, "crop%d", index);
+    slot->theta = lk_graph_input(g, "theta", lk_shape3(1, 2, 3), LK_F32);
+    slot->crop = lk_affine_warp(g, clamped, slot->theta, c->side * c->fine, c->side * c->fine);
+    if (c->fine > 1) slot->crop = lk_pool2d(g, slot->crop, &mean);
+    slot->embedding = lk_onnx_embed(encoder, g, slot->crop);
+    lk_shape shape = lk_graph_shape(g, slot->embedding);
+    c->embedding_width = shape.rank == 2 ? shape.dim[1] : 0;
+    if (lk_graph_status(g, &(lk_error)LK_ERROR_INIT) == LIKENESS_OK) {
+        slot->reference = lk_graph_input(g, "reference", shape, LK_F32);
+        slot->cosine = lk_cosine(g, slot->embedding, slot->reference);
+        slot->cosine_cotangent = lk_graph_input(g, "cosine cotangent", lk_shape1(1), LK_F32);
+        lk_graph_output(g, slot->embedding, "embedding");
+    }
+    if (c->differences) {
+        slot->reference_crop = lk_graph_input(g, "reference crop", lk_shape4(1, 3, c->side, c->side), LK_F32);
+        slot->difference = lk_loss(g, slot->crop, slot->reference_crop, false);
+        slot->difference_cotangent = lk_graph_input(g, "difference cotangent", lk_shape1(1), LK_F32);
+        lk_graph_output(g, slot->crop, "crop");
+    }
+    lk_graph_pop_scope(g);
+}
+
+static void build_crop_gradient(lk_crop_network *c) {
+    lk_graph *g = c->net.graph;
+    lk_value outputs[2 * LIKENESS_MAX_PEOPLE], cotangents[2 * LIKENESS_MAX_PEOPLE];
+    int count = 0;
+    for (int i = 0; i < c->slots; i++) {
+        outputs[count] = c->slot[i].cosine;
+        cotangents[count++] = c->slot[i].cosine_cotangent;
+        if (!c->differences) continue;
+        outputs[count] = c->slot[i].difference;
+        cotangents[count++] = c->slot[i].difference_cotangent;
+    }
+    c->net.gradient_section = lk_graph_gradient(g, outputs, cotangents, count, &c->picture, 1, &c->picture_gradient);
+    lk_graph_output(g, c->picture_gradient, "gradient");
+}
+
+static likeness_status build_crops_once(void *user, lk_error *error) {
+    const request *r = user;
+    lk_crop_network *c = r->network;
+    LK_TRY(lk_network_begin(&c->net, r->encoder->weights, error));
+    lk_graph *g = c->net.graph;
+    c->picture = lk_graph_input(g, "picture", lk_shape4(1, 3, c->height, c->width), LK_F32);
+    lk_value clamped = lk_clamp(g, c->picture, 0, 1);
+    for (int i = 0; i < c->slots; i++)
+        build_slot(c, r->encoder, clamped, i);
+    if (lk_graph_status(g, &(lk_error)LK_ERROR_INIT) == LIKENESS_OK) build_crop_gradient(c);
+    return lk_network_finish(&c->net, r->context, error);
+}
+
+likeness_status lk_crop_network_build(lk_crop_network *crop, const lk_onnx_network *encoder, likeness_context *context,
+                                      const lk_crop_network *wanted, lk_error *error) {
+    if (crop->net.plan && crop->height == wanted->height && crop->width == wanted->width &&
+        crop->side == wanted->side && crop->fine == wanted->fine && crop->slots == wanted->slots &&
+        crop->differences == wanted->differences)
         return LIKENESS_OK;
-    lk_network_close(&picture->net);
-    *picture = (lk_picture_network){.net = picture->net, .height = height, .width = width, .guiding = guiding};
-    request r = {picture, model, encoder, context};
-    return fit(&picture->net, context, build_picture_once, &r, error);
+    lk_network_close(&crop->net);
+    *crop = (lk_crop_network){.net = crop->net,
+                              .height = wanted->height,
+                              .width = wanted->width,
+                              .side = wanted->side,
+                              .fine = wanted->fine,
+                              .slots = wanted->slots,
+                              .differences = wanted->differences};
+    request r = {crop, NULL, encoder, context};
+    return fit(&crop->net, context, build_crops_once, &r, error);
 }
 
 /* ---- embedding ---- */
@@ -263,7 +361,7 @@ likeness_status lk_embed_network_build(lk_embed_network *embed, const lk_onnx_ne
                                        likeness_context *context, lk_error *error) {
     if (embed->net.plan && embed->side == side) return LIKENESS_OK;
     lk_network_close(&embed->net);
-    LK_TRY(begin(&embed->net, encoder->weights, error));
+    LK_TRY(lk_network_begin(&embed->net, encoder->weights, error));
     lk_graph *g = embed->net.graph;
     embed->side = side;
     embed->picture = lk_graph_input(g, "picture", lk_shape4(1, 3, side, side), LK_F32);
@@ -271,5 +369,5 @@ likeness_status lk_embed_network_build(lk_embed_network *embed, const lk_onnx_ne
     lk_graph_output(g, embed->embedding, "embedding");
     lk_shape shape = lk_graph_shape(g, embed->embedding);
     embed->width = shape.rank == 2 ? shape.dim[1] : 0;
-    return finish(&embed->net, context, error);
+    return lk_network_finish(&embed->net, context, error);
 }

@@ -3,10 +3,11 @@
  *
  *   segment      a step of the sampler, forward    one instance a step keeps that step's activations; with one instance
  *   segment_vjp  its gradient                      for all of them the forward pass is run again before the gradient
- *   loss         decoder and identity encoder, forward and gradient; L = 100 (1 - cosine)
+ *   loss         decoder and identity encoder, forward and gradient; L = 100 (1 - cosine); of the whole picture, or of
+ *                faces or a box in it (api/crops.h)
  *
  * Both ways give the same bytes: a network's result depends on its inputs alone. */
-#include "api/model.h"
+#include "api/crops.h"
 
 #include "base/memory.h"
 #include "base/time.h"
@@ -26,12 +27,15 @@ typedef struct guide {
     likeness_personalize_result *result;
     lk_flow_network *flow;
     lk_picture_network *picture;
+    lk_crops crops;
+    bool parts;                 /* crops are what is compared */
     bool keep;                  /* one flow instance a segment */
     int loaded;                 /* segment whose inputs the only instance holds (keep is false) */
     bool loaded_start;          /* ... and whose forward pass it has just run */
     float *latent, *prediction; /* scratch, one latent each */
     double started;
     bool stopped_early; /* progress returned false */
+    bool no_face;       /* none for too long */
 } guide;
 
 /* ---- latents between double and the device ---- */
@@ -122,6 +126,13 @@ static likeness_status loss_of(void *user, const double *latent, double *loss, d
     float cosine = 0;
     LK_TRY(put(g, instance, g->picture->latent, latent, error));
     LK_TRY(lk_instance_run(instance, 0, error));
+    if (g->parts) {
+        LK_TRY(lk_crops_loss(&g->crops, g->picture, loss, likeness, gradient ? g->latent : NULL, g->run->dimension,
+                             error));
+        for (size_t i = 0; gradient && i < g->run->dimension; i++)
+            gradient[i] = (double)g->latent[i];
+        return LIKENESS_OK;
+    }
     LK_TRY(lk_instance_read(instance, g->picture->cosine, &cosine, error));
     *likeness = (double)cosine;
     *loss = loss_scale * (1 - (double)cosine);
@@ -154,18 +165,37 @@ static bool on_step(void *user, const lk_guidance_step *step) {
     guide *g = user;
     likeness_personalize_result *r = g->result;
     int segments = r->segments;
+    double likeness = g->parts ? g->crops.shown : step->likeness;
     r->iterations = step->iteration;
-    r->log[step->iteration] = (likeness_iteration){step->loss, step->likeness, lk_time_seconds() - g->started};
+    r->log[step->iteration] = (likeness_iteration){.loss = step->loss,
+                                                   .likeness = likeness,
+                                                   .seconds = lk_time_seconds() - g->started,
+                                                   .faces = g->parts && g->crops.faces ? g->crops.found : -1};
     for (int k = 1; k <= segments; k++) {
         r->gradient_norms[step->iteration * segments + k - 1] = step->norm[k - 1];
         r->offset_norms[step->iteration * segments + k - 1] = step->offset_norm[k];
     }
     show_preview(g, step->iteration);
-    g->stopped_early = !lk_progress(&g->params->base, "guide", step->iteration, step->iterations, step->likeness);
-    return !g->stopped_early;
+    g->no_face = g->parts && lk_crops_over(&g->crops);
+    g->stopped_early = !lk_progress(&g->params->base, "guide", step->iteration, step->iterations, likeness);
+    return !g->stopped_early && !g->no_face;
 }
 
 /* ---- setting up ---- */
+
+/* A picture that looks like a photograph shows somebody; whose consent there is has to be said. */
+static likeness_status check_consent(const likeness_personalize_params *p, likeness_personalize_result *result,
+                                     lk_error *error) {
+    result->photograph = likeness_is_photograph(p->reference);
+    for (int i = 0; i < p->other_count; i++)
+        result->photograph = result->photograph || likeness_is_photograph(&p->others[i]);
+    if (!result->photograph || p->consent == LIKENESS_CONSENT_SELF || p->consent == LIKENESS_CONSENT_GRANTED)
+        return LIKENESS_OK;
+    return lk_fail(
+        error, LIKENESS_CONSENT,
+        "a reference looks like a photograph: say --consent self when it shows you, or --consent granted when "
+        "whoever it shows has agreed to this");
+}
 
 static likeness_status check(const likeness_model *model, const likeness_personalize_params *p, lk_error *error) {
     if (!model->identity.present)
@@ -173,6 +203,8 @@ static likeness_status check(const likeness_model *model, const likeness_persona
                        "%s has no identity encoder to guide with; give one with --discriminator FILE.onnx",
                        model->files.folder);
     if (!p->reference || !p->reference->rgb) return lk_fail(error, LIKENESS_USAGE, "there is no reference picture");
+    if (p->other_count < 0 || p->other_count > LIKENESS_MAX_PEOPLE - 1 || (p->other_count > 0 && !p->others))
+        return lk_fail(error, LIKENESS_USAGE, "at most %d people in one picture", LIKENESS_MAX_PEOPLE);
     if (p->iterations < -1 || p->iterations > 1000000)
         return lk_fail(error, LIKENESS_USAGE, "%d iterations make no sense", (int)p->iterations);
     if (!(p->id_scale >= 0) || !isfinite(p->id_scale) || !(p->step_factor >= 0) || !isfinite(p->step_factor))
@@ -226,9 +258,15 @@ static likeness_status place_loss(guide *g, lk_error *error) {
     likeness_model *model = g->model;
     const lk_run *run = g->run;
     float *reference = NULL, cotangent = (float)-loss_scale;
-    LK_TRY(lk_picture_network_build(&model->picture[1], &model->files, &model->identity.network, model->context,
-                                    run->latent_height, run->latent_width, error));
     g->picture = &model->picture[1];
+    if (g->parts) {
+        LK_TRY(lk_picture_pull_build(g->picture, &model->files, model->context, run->latent_height, run->latent_width,
+                                     error));
+        LK_TRY(lk_network_instances(&g->picture->net, model->context, 1, error));
+        return lk_crops_start(&g->crops, model, g->params, run->height, run->width, error);
+    }
+    LK_TRY(lk_picture_network_build(g->picture, &model->files, &model->identity.network, model->context,
+                                    run->latent_height, run->latent_width, error));
     LK_TRY(lk_network_instances(&g->picture->net, model->context, 1, error));
     LK_TRY(lk_encoder_embed(&model->identity, model, g->params->reference, &reference, error));
     likeness_status status = lk_instance_write(g->picture->net.instance[0], g->picture->reference, reference, error);
@@ -290,10 +328,15 @@ static likeness_status iterate(guide *g, int iterations, latents *z, lk_error *e
     LK_TRY(lk_anchored_guidance(&problem, &options, z->noise, on_step, g, &result, error));
     likeness_personalize_result *r = g->result;
     r->interrupted = g->stopped_early;
-    r->likeness_unguided = result.unguided_likeness;
-    r->likeness_guided = r->interrupted ? result.best_likeness : result.likeness;
+    r->no_face = g->no_face && !g->stopped_early;
+    /* A last picture in which somebody is missing is not better than one in which all are there. */
+    bool missing = g->parts && g->crops.found < g->crops.people;
+    bool best = r->interrupted || r->no_face || missing;
+    r->likeness_unguided = g->parts ? r->log[0].likeness : result.unguided_likeness;
+    r->likeness_guided = best ? result.best_likeness : result.likeness;
+    if (g->parts) r->likeness_guided = r->log[best ? result.best_iteration : result.iterations].likeness;
     LK_TRY(decode(g, z->unguided, &r->unguided, error));
-    return decode(g, r->interrupted ? z->best : z->last, &r->guided, error);
+    return decode(g, best ? z->best : z->last, &r->guided, error);
 }
 
 static likeness_status score(guide *g, lk_error *error) {
@@ -301,6 +344,15 @@ static likeness_status score(guide *g, lk_error *error) {
     lk_encoder *judge = &g->model->judge;
     const lk_onnx_preprocessing *p = &judge->network.preprocessing;
     r->judge_threshold = judge->present && p->has_threshold ? p->threshold : NAN;
+    if (g->parts) {
+        double person[LIKENESS_MAX_PEOPLE], mean;
+        r->people = g->crops.people;
+        LK_TRY(lk_crops_score(&g->crops, &g->model->identity, &r->guided, r->person, &mean, error));
+        LK_TRY(lk_crops_score(&g->crops, judge, &r->unguided, person, &r->judge_unguided, error));
+        return lk_crops_score(&g->crops, judge, &r->guided, person, &r->judge_guided, error);
+    }
+    r->people = 1;
+    r->person[0] = r->likeness_guided;
     LK_TRY(lk_encoder_compare(judge, g->model, &r->unguided, g->params->reference, &r->judge_unguided, error));
     return lk_encoder_compare(judge, g->model, &r->guided, g->params->reference, &r->judge_guided, error);
 }
@@ -309,6 +361,8 @@ static likeness_status personalize(guide *g, lk_run *run, lk_error *error) {
     const likeness_personalize_params *p = g->params;
     int iterations = p->iterations == 0 ? 50 : p->iterations < 0 ? 0 : p->iterations;
     LK_TRY(check(g->model, p, error));
+    LK_TRY(check_consent(p, g->result, error));
+    g->parts = lk_crops_wanted(g->model, p);
     LK_TRY(lk_run_start(run, g->model, &p->base, error));
     LK_TRY(check_sampling(&run->sampling, p, error));
     LK_TRY(make_room(g->result, run->sampling.count, iterations, error));
@@ -326,6 +380,7 @@ static likeness_status personalize(guide *g, lk_run *run, lk_error *error) {
         status = iterate(g, iterations, &z, error);
     }
     if (status == LIKENESS_OK) status = score(g, error);
+    lk_crops_end(&g->crops);
     lk_free(memory);
     lk_free(g->latent);
     lk_free(g->prediction);
@@ -344,6 +399,12 @@ likeness_status likeness_personalize(likeness_model *model, const likeness_perso
         likeness_personalize_result_free(result);
         return status;
     }
+    if (result->no_face)
+        return lk_fail(
+            error, LIKENESS_NO_FACE,
+            "no face was found in %d iterations in a row; the best picture so far was kept: try another seed, a "
+            "prompt that shows the face larger, or a lower --threshold",
+            LK_FACE_GIVE_UP);
     if (!result->interrupted) return LIKENESS_OK;
     return lk_fail(error, LIKENESS_INTERRUPTED, "interrupted after %d iterations", (int)result->iterations);
 }

@@ -31,6 +31,11 @@ static void add_double(lk_image_texts *settings, const char *key, lk_error *erro
     add(settings, key, error, "%s", text);
 }
 
+/* Blanks between: commas end a setting. */
+static void add_box(lk_image_texts *settings, const char *key, lk_error *error, const likeness_box *box) {
+    add(settings, key, error, "%g %g %g %g", box->x, box->y, box->width, box->height);
+}
+
 static void add_guidance(lk_image_texts *settings, const likeness_model *model, const likeness_personalize_params *p,
                          lk_error *error) {
     static const char *const methods[] = {"anchored", "unanchored", "noise descent"};
@@ -41,6 +46,18 @@ static void add_guidance(lk_image_texts *settings, const likeness_model *model, 
     if (p->reading) add(settings, "Guidance reading", error, "%c", 'A' + p->reading);
     if (p->until > 0) add_double(settings, "Guidance until", error, p->until);
     add(settings, "Discriminator hash", error, "%s", model->identity.hash);
+    if (model->detector.present) {
+        add(settings, "Detector hash", error, "%s", model->detector.hash);
+        add_double(settings, "Detector threshold", error, model->detector.threshold);
+        if (p->other_count > 0) add(settings, "People", error, "%d", 1 + p->other_count);
+        if (p->box_crop) add(settings, "Crop", error, "box");
+        if (p->lower_threshold) add(settings, "No face", error, "lower the threshold");
+    }
+    if (p->box.width > 0) add_box(settings, "Box", error, &p->box);
+    if (p->reference_box.width > 0) add_box(settings, "Reference box", error, &p->reference_box);
+    if (p->l1_weight > 0) add_double(settings, "Difference weight", error, p->l1_weight);
+    if (p->consent != LIKENESS_CONSENT_NONE)
+        add(settings, "Consent", error, "%s", p->consent == LIKENESS_CONSENT_SELF ? "self" : "granted");
 }
 
 /* ---- sampling ---- */

@@ -23,6 +23,7 @@ void cli_print_overview(FILE *out) {
                  "(man page), --completion (for bash)\n\n"
                  "Exit codes: 0 done, 2 wrong usage, 3 bad or unsupported model or picture file,\n"
                  "4 no suitable device, 5 not enough memory, 6 device lost, 7 non-finite values,\n"
+                 "8 no face found or not clear which, 9 consent is missing,\n"
                  "10 reading or writing failed, 130 interrupted.\n");
 }
 
@@ -80,15 +81,19 @@ static void man_option(const cli_option_row *row) {
 }
 
 void cli_print_man(void) {
-    static const char *const exit_codes[][2] = {{"0", "done"},
-                                                {"2", "wrong usage"},
-                                                {"3", "bad or unsupported model or picture file"},
-                                                {"4", "no suitable device"},
-                                                {"5", "not enough memory"},
-                                                {"6", "device lost"},
-                                                {"7", "non-finite values"},
-                                                {"10", "reading or writing failed"},
-                                                {"130", "interrupted; the best picture so far was kept"}};
+    static const char *const exit_codes[][2] = {
+        {"0", "done"},
+        {"2", "wrong usage"},
+        {"3", "bad or unsupported model or picture file"},
+        {"4", "no suitable device"},
+        {"5", "not enough memory"},
+        {"6", "device lost"},
+        {"7", "non-finite values"},
+        {"8", "no face was found where one is needed, or it is not clear which; of a run in "
+              "which ten iterations in a row showed none, the best picture so far was kept"},
+        {"9", "the reference looks like a photograph and nobody's consent was stated"},
+        {"10", "reading or writing failed"},
+        {"130", "interrupted; the best picture so far was kept"}};
     static const char *const environment[][2] = {
         {"LIKENESS_MODEL", "the model folder, where --model is not given"},
         {"LIKENESS_DEVICE", "the device, where --device is not given"},

@@ -4,7 +4,8 @@
 enum { PICTURES = CLI_GENERATE | CLI_PERSONALIZE, EVERYWHERE = 0xff, ON_DEVICE = PICTURES | CLI_DOCTOR | CLI_COMPARE };
 
 const cli_option_row cli_option_table[] = {
-    {'r', "reference", "FILE", "picture of the person (PNG or JPEG)", CLI_PERSONALIZE},
+    {'r', "reference", "FILE", "picture of the person; again for further people", CLI_PERSONALIZE},
+    {OPT_CONSENT, "consent", "self|granted", "a photograph shows you, or someone who agreed", CLI_PERSONALIZE},
     {'m', "model", "PATH", "folder or SD 1/2 file (default: assets/cameo)", PICTURES | CLI_COMPARE},
     {OPT_PREDICTION, "prediction", "NAME", "what the network predicts, see docs/models.md", PICTURES},
     {OPT_LORA, "lora", "FILE[:X]", "merge a LoRA with weight X; may be repeated", PICTURES},
@@ -34,6 +35,17 @@ const cli_option_row cli_option_table[] = {
     {OPT_READING, "reading", "A|B|C", "how offsets accumulate (default: A)", CLI_PERSONALIZE},
     {OPT_DISCRIMINATOR, "discriminator", "FILE", "ONNX file that replaces the identity encoder",
      CLI_PERSONALIZE | CLI_COMPARE},
+    {OPT_ENCODER_INPUT, "encoder-input", "HOW", "arcface, sface, imagenet, clip or MEAN/STD",
+     CLI_PERSONALIZE | CLI_COMPARE},
+    {OPT_JUDGE, "judge", "FILE", "ONNX file that scores and never guides", CLI_PERSONALIZE | CLI_COMPARE},
+    {OPT_JUDGE_INPUT, "judge-input", "HOW", "the judge's input, as --encoder-input", CLI_PERSONALIZE | CLI_COMPARE},
+    {OPT_DETECTOR, "detector", "FILE", "ONNX file that finds faces (YuNet, SCRFD)", CLI_PERSONALIZE | CLI_COMPARE},
+    {OPT_THRESHOLD, "threshold", "X", "least score of a face (default: 0.5)", CLI_PERSONALIZE | CLI_COMPARE},
+    {OPT_NO_FACE, "no-face", "hold|lower", "no face: last place, or any (default: hold)", CLI_PERSONALIZE},
+    {OPT_BOX_CROP, "box-crop", NULL, "the detector's boxes as they are, not turned", CLI_PERSONALIZE},
+    {OPT_BOX, "box", "X,Y,W,H", "compare this part of the picture (for things)", CLI_PERSONALIZE},
+    {OPT_REFERENCE_BOX, "reference-box", "X,Y,W,H", "... of the reference; or which face of it", CLI_PERSONALIZE},
+    {OPT_L1, "l1", "X", "weight of the crops' mean difference (paper: 10)", CLI_PERSONALIZE},
     {OPT_RANK, "rank", NULL, "sort a batch by the judge, best first", CLI_PERSONALIZE},
     {OPT_PREVIEW, "preview", "FILE", "rewrite FILE with the picture so far", CLI_PERSONALIZE},
     {OPT_PREVIEW_INTERVAL, "preview-interval", "N", "... every N iterations (default: 5)", CLI_PERSONALIZE},

@@ -38,7 +38,18 @@ enum {
     OPT_NO_SHEET,
     OPT_MAX_BLOCK,
     OPT_MAX_VRAM,
-    OPT_MAX_GROUPS
+    OPT_MAX_GROUPS,
+    OPT_CONSENT,
+    OPT_ENCODER_INPUT,
+    OPT_JUDGE,
+    OPT_JUDGE_INPUT,
+    OPT_DETECTOR,
+    OPT_THRESHOLD,
+    OPT_NO_FACE,
+    OPT_BOX_CROP,
+    OPT_BOX,
+    OPT_REFERENCE_BOX,
+    OPT_L1
 };
 
 typedef struct cli_option_row {
@@ -53,7 +64,7 @@ typedef struct cli_command_row {
     const char *positional, *help, *example;
 } cli_command_row;
 
-enum { CLI_OPTION_COUNT = 44, CLI_COMMAND_COUNT = 6 };
+enum { CLI_OPTION_COUNT = 55, CLI_COMMAND_COUNT = 6 };
 
 extern const cli_option_row cli_option_table[CLI_OPTION_COUNT];
 extern const cli_command_row cli_command_table[CLI_COMMAND_COUNT];

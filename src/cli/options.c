@@ -76,6 +76,27 @@ static bool parse_size(const char *text, const char *name, uint64_t *bytes) {
     return false;
 }
 
+/* "12,40,200,180": left, top, width, height. */
+static bool parse_box(const char *text, const char *name, likeness_box *box) {
+    double *const at[4] = {&box->x, &box->y, &box->width, &box->height};
+    const char *next = text;
+    int i = 0;
+    for (; i < 4; i++) {
+        char number[32];
+        size_t length = strcspn(next, ",");
+        if (length == 0 || length >= sizeof number) break;
+        memcpy(number, next, length);
+        number[length] = 0;
+        if (!lk_parse_double(number, at[i]) || !(*at[i] >= 0 && *at[i] <= 65536)) break;
+        next += length;
+        if (*next != (i < 3 ? ',' : 0)) break;
+        next += i < 3;
+    }
+    if (i == 4 && box->width >= 1 && box->height >= 1) return true;
+    fprintf(stderr, "likeness: --%s takes a box X,Y,W,H in pixels, such as 12,40,200,180, not \"%s\"\n", name, text);
+    return false;
+}
+
 /* One of a few words; its place in the list. */
 static bool parse_word(const char *text, const char *name, const char *const *words, int count, int *place) {
     for (int i = 0; i < count; i++)
@@ -150,8 +171,12 @@ static bool set_option(cli_options *o, const cli_option_row *row, const char *ar
     int64_t whole = 0;
     switch (row->id) {
     case 'r':
-        o->reference = argument;
-        return true;
+        if (o->reference_count < LIKENESS_MAX_PEOPLE) {
+            o->references[o->reference_count++] = argument;
+            return true;
+        }
+        fprintf(stderr, "likeness: at most %d references\n", LIKENESS_MAX_PEOPLE);
+        return false;
     case 'm':
         o->model = argument;
         return true;
@@ -186,6 +211,41 @@ static bool set_option(cli_options *o, const cli_option_row *row, const char *ar
     case OPT_DISCRIMINATOR:
         o->discriminator = argument;
         return true;
+    case OPT_ENCODER_INPUT:
+        o->encoder_input = argument;
+        return true;
+    case OPT_JUDGE:
+        o->judge = argument;
+        return true;
+    case OPT_JUDGE_INPUT:
+        o->judge_input = argument;
+        return true;
+    case OPT_DETECTOR:
+        o->detector = argument;
+        return true;
+    case OPT_BOX_CROP:
+        o->box_crop = true;
+        return true;
+    case OPT_CONSENT:
+        o->consent = !strcmp(argument, "self")      ? LIKENESS_CONSENT_SELF
+                     : !strcmp(argument, "granted") ? LIKENESS_CONSENT_GRANTED
+                                                    : LIKENESS_CONSENT_NONE;
+        if (o->consent != LIKENESS_CONSENT_NONE) return true;
+        fprintf(stderr, "likeness: --consent is self or granted, not \"%s\"\n", argument);
+        return false;
+    case OPT_NO_FACE:
+        o->lower_threshold = !strcmp(argument, "lower");
+        if (o->lower_threshold || !strcmp(argument, "hold")) return true;
+        fprintf(stderr, "likeness: --no-face is hold or lower, not \"%s\"\n", argument);
+        return false;
+    case OPT_THRESHOLD:
+        return parse_number(argument, 0.01, 0.99, row->name, &o->threshold);
+    case OPT_L1:
+        return parse_number(argument, 0, 10000, row->name, &o->l1_weight);
+    case OPT_BOX:
+        return parse_box(argument, row->name, &o->box);
+    case OPT_REFERENCE_BOX:
+        return parse_box(argument, row->name, &o->reference_box);
     case OPT_RANK:
         o->rank = true;
         return true;

@@ -17,9 +17,15 @@ enum { CLI_MOST_LORAS = 32, CLI_LORA_PATH = 1024 };
 
 typedef struct cli_options {
     cli_command command;
-    const char *model, *prompt, *negative_prompt, *output, *reference, *discriminator, *from, *report, *preview,
-        *device, *init_image;
+    const char *model, *prompt, *negative_prompt, *output, *discriminator, *encoder_input, *judge, *judge_input,
+        *detector, *from, *report, *preview, *device, *init_image;
     const char *progress; /* "bar", "json", "none"; NULL: bar on a terminal */
+    const char *references[LIKENESS_MAX_PEOPLE];
+    int reference_count;
+    likeness_consent consent;
+    likeness_box box, reference_box;
+    double threshold, l1_weight;
+    bool lower_threshold, box_crop;
     int64_t seed;
     bool seed_given;
     int width, height, steps, batch, iterations, preview_interval, reading, max_groups_axis;

@@ -1,5 +1,6 @@
 /* cli/personalize.c - likeness personalize: new pictures of the person in a reference picture. */
 #include "cli/commands.h"
+#include "cli/consent.h"
 #include "cli/progress.h"
 #include "cli/report.h"
 
@@ -32,6 +33,9 @@ static void write_preview(void *user, int iteration, const likeness_image *image
 static void print_scores(const likeness_personalize_result *r, double seconds) {
     fprintf(stderr, "likeness  %.3f without guidance, %.3f with (identity encoder)\n", r->likeness_unguided,
             r->likeness_guided);
+    for (int i = 0; i < r->people && r->people > 1; i++)
+        fprintf(stderr, isnan(r->person[i]) ? "person %d  no face of this person\n" : "person %d  %.3f\n", i + 1,
+                r->person[i]);
     if (!isnan(r->judge_guided)) {
         fprintf(stderr, "judge     %.3f without guidance, %.3f with (not used for guidance)", r->judge_unguided,
                 r->judge_guided);
@@ -83,6 +87,11 @@ static void fill_params(const cli_options *o, likeness_personalize_params *p) {
     p->method = o->method;
     p->reading = o->reading;
     p->recompute = o->recompute;
+    p->box = o->box;
+    p->reference_box = o->reference_box;
+    p->box_crop = o->box_crop;
+    p->lower_threshold = o->lower_threshold;
+    p->l1_weight = o->l1_weight;
 }
 
 /* A picture chosen by the judge says so: its judge number is not an independent one any more. */
@@ -122,32 +131,40 @@ static likeness_status write_pictures(const cli_options *options, likeness_conte
     return status;
 }
 
-/* The reference (and what to begin from) is read before a device is opened: a wrong file is said at once. */
-static int read_pictures(const cli_options *options, likeness_image *reference, likeness_image *init) {
+/* References (and what to begin from) are read before a device is opened: a wrong file is said at once. */
+static int read_pictures(const cli_options *options, likeness_image *references, likeness_image *init) {
     likeness_options open = {.no_device = true};
     likeness_context *context;
     likeness_status status = likeness_open(&open, &context);
-    if (status == LIKENESS_OK) status = likeness_image_read(context, options->reference, reference);
+    for (int i = 0; i < options->reference_count && status == LIKENESS_OK; i++)
+        status = likeness_image_read(context, options->references[i], &references[i]);
     if (status == LIKENESS_OK && options->init_image) status = likeness_image_read(context, options->init_image, init);
     int code = status == LIKENESS_OK ? 0 : cli_failed(context, status);
     likeness_close(context);
     return code;
 }
 
+static void free_references(likeness_image *references) {
+    for (int i = 0; i < LIKENESS_MAX_PEOPLE; i++)
+        likeness_image_free(&references[i]);
+}
+
 int cli_personalize(const cli_options *options) {
-    if (!options->reference) {
+    if (options->reference_count == 0) {
         fprintf(stderr, "likeness personalize: needs --reference FILE, a picture of the person\n");
         return 2;
     }
     likeness_context *context;
     likeness_model *model;
-    likeness_image reference = {0}, init = {0};
+    likeness_image references[LIKENESS_MAX_PEOPLE] = {0}, init = {0};
+    likeness_consent consent = LIKENESS_CONSENT_NONE;
     likeness_status status = LIKENESS_OK;
     int code = cli_check_outputs(options);
-    if (code == 0) code = read_pictures(options, &reference, &init);
+    if (code == 0) code = read_pictures(options, references, &init);
+    if (code == 0) code = cli_consent(options, references, options->reference_count, &consent);
     if (code == 0) code = cli_open(options, true, &context, &model);
     if (code != 0) {
-        likeness_image_free(&reference);
+        free_references(references);
         likeness_image_free(&init);
         return code;
     }
@@ -155,7 +172,10 @@ int cli_personalize(const cli_options *options) {
     cli_progress progress;
     cli_progress_start(&progress, options->progress);
     preview_target target = {context, options->preview};
-    likeness_personalize_params params = {.reference = &reference};
+    likeness_personalize_params params = {.reference = references,
+                                          .others = references + 1,
+                                          .other_count = options->reference_count - 1,
+                                          .consent = consent};
     fill_params(options, &params);
     if (options->init_image) params.base.init_image = &init;
     params.base.progress = cli_progress_step;
@@ -168,7 +188,7 @@ int cli_personalize(const cli_options *options) {
     picture *pictures = calloc((size_t)options->batch, sizeof *pictures);
     if (!pictures) status = LIKENESS_OUT_OF_MEMORY;
     int done = 0;
-    bool interrupted = false;
+    bool interrupted = false, no_face = false;
     for (; status == LIKENESS_OK && done < options->batch && !interrupted; params.base.seed++) {
         double start = lk_time_seconds();
         pictures[done].seed = params.base.seed;
@@ -176,22 +196,26 @@ int cli_personalize(const cli_options *options) {
         cli_progress_end(&progress);
         pictures[done].seconds = lk_time_seconds() - start;
         interrupted = status == LIKENESS_INTERRUPTED && pictures[done].result.guided.rgb;
-        if (interrupted) status = LIKENESS_OK;
+        bool lost = status == LIKENESS_NO_FACE && pictures[done].result.guided.rgb;
+        if (lost) fprintf(stderr, "likeness: %s\n", likeness_message(context));
+        no_face = no_face || lost;
+        if (interrupted || lost) status = LIKENESS_OK;
         if (status == LIKENESS_OK) done++;
     }
     if (status == LIKENESS_OK && options->rank) qsort(pictures, (size_t)done, sizeof *pictures, by_judge);
     cli_report report;
     cli_report_start(&report, context, "personalize");
     if (options->rank && options->batch > 1) cli_report_ranked(&report);
+    cli_report_consent(&report, consent, done > 0 && pictures[0].result.photograph);
     if (status == LIKENESS_OK) status = write_pictures(options, context, model, &params, pictures, done, &report);
     if (status == LIKENESS_OK && options->report) status = cli_report_write(&report, options->report);
-    code = status != LIKENESS_OK ? cli_failed(context, status) : interrupted ? 130 : 0;
+    code = status != LIKENESS_OK ? cli_failed(context, status) : interrupted ? 130 : no_face ? 8 : 0;
     if (interrupted && code == 130) fprintf(stderr, "interrupted: the best picture so far was kept\n");
     cli_report_end(&report);
     for (int i = 0; pictures && i < options->batch; i++)
         likeness_personalize_result_free(&pictures[i].result);
     free(pictures);
-    likeness_image_free(&reference);
+    free_references(references);
     likeness_image_free(&init);
     cli_close(context, model);
     return code;

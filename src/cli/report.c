@@ -26,6 +26,12 @@ void cli_report_start(cli_report *report, likeness_context *context, const char 
     report->pictures = cJSON_AddArrayToObject(report->root, "pictures");
 }
 
+void cli_report_consent(cli_report *report, likeness_consent consent, bool photograph) {
+    static const char *const words[] = {"none stated", "self", "granted"};
+    cJSON_AddStringToObject(report->root, "consent", words[consent]);
+    cJSON_AddBoolToObject(report->root, "photograph", photograph);
+}
+
 void cli_report_ranked(cli_report *report) {
     cJSON_AddStringToObject(report->root, "ranked_by", "judge");
     cJSON_AddStringToObject(report->root, "note",
@@ -56,12 +62,18 @@ void cli_report_picture(cli_report *report, const char *path, const char *settin
         add_number(picture, "judge_threshold", result->judge_threshold);
         add_number(picture, "iterations", result->iterations);
         cJSON_AddBoolToObject(picture, "interrupted", result->interrupted);
+        cJSON_AddBoolToObject(picture, "no_face", result->no_face);
+        cJSON *people = cJSON_AddArrayToObject(picture, "people");
+        for (int i = 0; people && i < result->people; i++)
+            cJSON_AddItemToArray(people,
+                                 isnan(result->person[i]) ? cJSON_CreateNull() : cJSON_CreateNumber(result->person[i]));
         cJSON *log = cJSON_AddArrayToObject(picture, "log");
         for (int i = 0; log && i <= result->iterations; i++) {
             cJSON *row = cJSON_CreateObject();
             add_number(row, "loss", result->log[i].loss);
             add_number(row, "likeness", result->log[i].likeness);
             add_number(row, "seconds", result->log[i].seconds);
+            if (result->log[i].faces >= 0) add_number(row, "faces", result->log[i].faces);
             add_norms(row, "gradient_norms", result->gradient_norms + i * result->segments, result->segments);
             add_norms(row, "offset_norms", result->offset_norms + i * result->segments, result->segments);
             cJSON_AddItemToArray(log, row);

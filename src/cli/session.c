@@ -68,6 +68,16 @@ static const char *model_path(const cli_options *options) {
     return installed ? LIKENESS_INSTALLED_MODEL : "assets/cameo";
 }
 
+static likeness_status set_discriminators(const cli_options *o, likeness_model *model) {
+    likeness_status status = LIKENESS_OK;
+    if (o->discriminator) status = likeness_set_discriminator(model, o->discriminator);
+    if (status == LIKENESS_OK && o->encoder_input) status = likeness_set_encoder_input(model, o->encoder_input, false);
+    if (status == LIKENESS_OK && o->judge) status = likeness_set_judge(model, o->judge);
+    if (status == LIKENESS_OK && o->judge_input) status = likeness_set_encoder_input(model, o->judge_input, true);
+    if (status == LIKENESS_OK && o->detector) status = likeness_set_detector(model, o->detector, o->threshold);
+    return status;
+}
+
 int cli_open(const cli_options *options, bool want_model, likeness_context **context, likeness_model **model) {
     likeness_options open = {.device = options->device,
                              .precise = options->precise,
@@ -96,8 +106,7 @@ int cli_open(const cli_options *options, bool want_model, likeness_context **con
             embeddings[i] = (likeness_embedding){options->embedding_paths[i], options->embedding_words[i]};
         load.embeddings = embeddings;
         status = likeness_load_with(*context, model_path(options), &load, model);
-        if (status == LIKENESS_OK && options->discriminator)
-            status = likeness_set_discriminator(*model, options->discriminator);
+        if (status == LIKENESS_OK) status = set_discriminators(options, *model);
     }
     if (status == LIKENESS_OK) return 0;
     int code = cli_failed(*context, status);

@@ -344,6 +344,15 @@ static likeness_status check_keys(const lk_onnx_model *file, lk_error *error) {
     return LIKENESS_OK;
 }
 
+/* The output that exporters of vision encoders give the embedding, where the file has one; else the first. */
+static int32_t usual_embedding(const lk_onnx_model *file) {
+    static const char *const names[] = {"image_embeds", "pooler_output"};
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+        for (size_t i = 0; i < file->output_count; i++)
+            if (strcmp(file->outputs[i].name, names[k]) == 0) return (int32_t)i;
+    return 0;
+}
+
 static likeness_status read_preprocessing(lk_onnx_preprocessing *p, const lk_onnx_model *file, lk_error *error) {
     const char *channels = lk_onnx_metadata(file, "likeness.channels");
     const char *output = lk_onnx_metadata(file, "likeness.embedding");
@@ -372,6 +381,7 @@ static likeness_status read_preprocessing(lk_onnx_preprocessing *p, const lk_onn
                            "%s: metadata 'likeness.embedding' names '%.80s', which is no output", file->file, output);
         p->embedding = (int32_t)i;
     }
+    if (!output) p->embedding = usual_embedding(file);
     p->has_threshold = threshold != NULL;
     if (threshold && (!lk_parse_double(threshold, &p->threshold) || !(fabs(p->threshold) <= 1)))
         return lk_fail(error, LIKENESS_BAD_FILE, "%s: metadata 'likeness.threshold' is '%.40s', expected -1 to 1",
@@ -475,6 +485,10 @@ lk_value lk_onnx_embed(const lk_onnx_network *network, lk_graph *graph, lk_value
     if (!onnx_fine(&b)) return LK_NO_VALUE;
     lk_value y = outputs[network->preprocessing.embedding];
     lk_shape shape = lk_graph_shape(graph, y);
+    if (shape.rank == 3 && shape.dim[1] > 1) { /* tokens: the first is the class token */
+        y = lk_slice(graph, y, 1, 0, 1);
+        shape = lk_graph_shape(graph, y);
+    }
     int64_t width = shape.rank > 0 ? lk_shape_elements(&shape) / shape.dim[0] : 1;
     if (shape.rank == 2) return y;
     return lk_reshape(graph, y, lk_shape2(shape.rank > 0 ? shape.dim[0] : 1, (int)width));

@@ -7,7 +7,8 @@
  * Metadata: likeness.size (side of the square input), likeness.mean, likeness.std (one or three numbers; the network
  * sees (x - mean) / std of a picture x in 0..1), likeness.channels (RGB | BGR), likeness.embedding (name of the
  * output), likeness.threshold (cosine above which two pictures show the same person). What is missing in the file
- * defaults to: the size that the graph's input states, 0.5, 0.5, RGB, the first output, none. */
+ * defaults to: the size that the graph's input states, 0.5, 0.5, RGB, the output named image_embeds or pooler_output
+ * or else the first, none. Of tokens [N,T,C] the first, the class token, is the embedding. */
 #ifndef LK_MODELS_ONNX_GRAPH_H
 #define LK_MODELS_ONNX_GRAPH_H
 

@@ -83,7 +83,7 @@ static void completion_completes(void **state) {
     } cases[] = {
         {"likeness pers", "personalize\n"},
         {"likeness --ver", "--version\n"},
-        {"likeness personalize --ref", "--reference\n"},
+        {"likeness personalize --ref", "--reference\n--reference-box\n"},
         {"likeness personalize --until 0.5 --prev", "--preview\n--preview-interval\n"},
         {"likeness devices --ref", ""}, /* not an option of devices */
         {"likeness inspect por", ""},   /* file names are left to bash */

@@ -1,8 +1,8 @@
 """Small networks of the shapes that face guidance meets, with random weights: detectors and encoders for faces.py and
 guided_faces.py.
 
-The detectors of pictures of 16 x 16 (frames of 32 x 32) find faces where their biases say, whatever the picture shows, and
-a little elsewhere with its brightness; so tests know what is found.
+The detectors (frames of 32 x 32) find faces where their biases say, whatever the picture shows, one of them only in bright
+pictures; so tests know what is found.
 """
 import os
 import numpy as np
@@ -11,6 +11,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 LEVELS = (8, 16, 32)
+ONE = (2, 1, 11)
+TWO = [(0, 0, 12), (9, 8, 7)]
 
 
 def half(rng, *shape, scale=1.0):
@@ -96,15 +98,14 @@ def write_detector(path, faces, brightness=None):
     for stride in LEVELS:
         n = (32 // stride) ** 2
         first = stride == 8
-        for kind, value in (('cls', score if first else np.full((n, 1), -9, np.float32)), ('obj', np.full((n, 1), 9, np.float32)),
+        for kind, value in (('cls', score if first else np.full((n, 1), -9, np.float32)), ('obj', np.full((n, 1), 9 if brightness is None else 0, np.float32)),
                             ('bbox', box if first else np.zeros((n, 4), np.float32)),
                             ('kps', points if first else np.zeros((n, 10), np.float32))):
             name = f'{kind}_{stride}'
             weights[name + '.v'] = value[None]
-            if kind == 'cls':                                        # no brighter than the bias: score <= sigmoid(bias)
-                nodes.append(helper.make_node('Add', ['light' if brightness is not None else 'none', name + '.v'], [name + '.a']))
-            else:
-                nodes.append(helper.make_node('Add', ['none', name + '.v'], [name + '.a' if kind == 'obj' else name]))
+            light = kind == 'obj' and brightness is not None
+            nodes.append(helper.make_node('Add', ['light' if light else 'none', name + '.v'],
+                                          [name + '.a' if kind in ('cls', 'obj') else name]))
             if kind in ('cls', 'obj'):
                 nodes.append(helper.make_node('Sigmoid', [name + '.a'], [name]))
             outputs.append((name, [1, n, value.shape[1]]))
@@ -120,17 +121,21 @@ def write_encoder(path, seed, side, width, metadata=None):
     weights = {'a.w': half(rng, 6, 3, 4, 4, scale=0.3), 'a.b': half(rng, 6, scale=0.1), 's': half(rng, 6, 1, 1, scale=0.3),
                'b.w': half(rng, 8, 6, 4, 4, scale=0.2), 'b.b': half(rng, 8, scale=0.1), 'c.w': half(rng, width, rows, scale=0.1),
                'c.b': half(rng, width, scale=0.1)}
-    nodes = [helper.make_node('Conv', ['pixels', 'a.w', 'a.b'], ['a'], kernel_shape=[4, 4], strides=[4, 4]),
+    nodes = [helper.make_node('Conv', ['pixels', 'a.w', 'a.b'], ['a'], kernel_shape=[4, 4], strides=[4, 4],
+                              pads=[0] * 4, dilations=[1, 1], group=1),
              helper.make_node('PRelu', ['a', 's'], ['p']),
-             helper.make_node('Conv', ['p', 'b.w', 'b.b'], ['b'], kernel_shape=[4, 4], strides=[4, 4]),
+             helper.make_node('Conv', ['p', 'b.w', 'b.b'], ['b'], kernel_shape=[4, 4], strides=[4, 4],
+                              pads=[0] * 4, dilations=[1, 1], group=1),
              helper.make_node('Flatten', ['b'], ['f'], axis=1),
              helper.make_node('Gemm', ['f', 'c.w', 'c.b'], ['embedding'], transB=1)]
     save(path, nodes, weights, [('pixels', ['N', 3, side, side])], [('embedding', ['N', width])], 13, metadata)
 
 
 def write_all(folder):
-    write_detector(os.path.join(folder, 'one.onnx'), [(2, 1, 11)])
-    write_detector(os.path.join(folder, 'two.onnx'), [(0, 1, 7), (8, 6, 8)])
+    write_detector(os.path.join(folder, 'one.onnx'), [ONE])
+    write_detector(os.path.join(folder, 'two.onnx'), TWO)
     write_detector(os.path.join(folder, 'none.onnx'), [])
+    write_detector(os.path.join(folder, 'even.onnx'), [(0, 1, 7), (8, 6, 8)])   # neither is clearly the larger
+    write_detector(os.path.join(folder, 'bright.onnx'), [ONE], 145)
     write_encoder(os.path.join(folder, 'embedder.onnx'), 1, 112, 20)
     write_encoder(os.path.join(folder, 'judge.onnx'), 2, 48, 12, {'likeness.threshold': '0.3'})

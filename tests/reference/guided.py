@@ -7,7 +7,7 @@ anchored guidance, for tests/api.
 Written from the paper's description; autograd does the backward passes, everything in double. tiny.py uses it too. The
 case remembers which weights it belongs to: to be made anew when they change. Not run by any test.
 """
-import hashlib, os, sys
+import hashlib, json, os, sys
 import numpy as np
 import onnx
 import torch
@@ -29,9 +29,10 @@ class Encoder:
     def __init__(self, path):
         model = onnx.load(path)
         meta = {p.key: p.value for p in model.metadata_props}
-        numbers = lambda k: torch.tensor([float(v) for v in meta[k].split(',')]).double().reshape(1, -1, 1, 1)
-        self.size, self.mean, self.std = int(meta['likeness.size']), numbers('likeness.mean'), numbers('likeness.std')
-        assert meta['likeness.channels'] == 'RGB'
+        numbers = lambda k: torch.tensor([float(v) for v in meta.get(k, '0.5').split(',')]).double().reshape(1, -1, 1, 1)
+        self.size = int(meta.get('likeness.size', model.graph.input[0].type.tensor_type.shape.dim[2].dim_value))
+        self.mean, self.std = numbers('likeness.mean'), numbers('likeness.std')
+        assert meta.get('likeness.channels', 'RGB') == 'RGB'
         self.nodes, self.input, self.output = model.graph.node, model.graph.input[0].name, meta.get('likeness.embedding', model.graph.output[0].name)
         self.weights = {w.name: torch.tensor(numpy_helper.to_array(w)).double() for w in model.graph.initializer}
 
@@ -63,14 +64,13 @@ class Encoder:
     def GlobalAveragePool(self, a, x): return x.mean((2, 3), keepdim=True)
 
 
-def make_case(folder, target, prompt, negative, seed=7, iterations=3, sample='micah.png'):
+def load(folder, prompt, negative, seed):
+    """The model's parts as functions on tensors in double."""
     part = lambda name: os.path.join(folder, name)
-    load = lambda kind, name: kind.from_pretrained(part(name), torch_dtype=torch.float32).double().eval().requires_grad_(False)
-    tokenizer, text = CLIPTokenizer.from_pretrained(part('tokenizer')), load(CLIPTextModel, 'text_encoder')
-    unet, vae = load(UNet2DConditionModel, 'unet'), load(AutoencoderKL, 'vae')
-    encoder, judge = Encoder(part('identity_encoder.onnx')), Encoder(part('judge.onnx'))
+    open_part = lambda kind, name: kind.from_pretrained(part(name), torch_dtype=torch.float32).double().eval().requires_grad_(False)
+    tokenizer, text = CLIPTokenizer.from_pretrained(part('tokenizer')), open_part(CLIPTextModel, 'text_encoder')
+    unet, vae = open_part(UNet2DConditionModel, 'unet'), open_part(AutoencoderKL, 'vae')
     scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(part('scheduler'))
-    import json
     steps = json.load(open(part('model_index.json')))['likeness']['steps']
     scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps))
     times = [float(s) for s in scheduler.sigmas.double()]
@@ -101,6 +101,38 @@ def make_case(folder, target, prompt, negative, seed=7, iterations=3, sample='mi
 
     channels, side = unet.config.in_channels, unet.config.sample_size
     noise = torch.randn(1, channels, side, side, generator=torch.Generator('cpu').manual_seed(seed)).double()
+    return steps, noise, segment, decode
+
+
+def guide(steps, noise, segment, decode, loss_of, iterations):
+    """Losses, gradient norms and the last picture of the anchored iteration; loss_of takes a picture in 0..1."""
+    offset, losses, norms = [torch.zeros_like(noise) for _ in range(steps)], [], []
+    scale = (noise.numel() / 16384) ** 0.5
+    for i in range(iterations + 1):
+        starts, z = [], noise
+        for k in range(steps):
+            z = z.detach().requires_grad_(True)
+            starts.append((z, segment(z, k, 1)))
+            z = starts[-1][1] + offset[k]
+        final = z.detach().requires_grad_(True)
+        picture = decode(final)
+        loss = loss_of(picture.clamp(0, 1))
+        losses.append(loss.item())
+        gradient, = torch.autograd.grad(loss, final)
+        pulled = [None] * steps
+        for k in reversed(range(steps)):
+            gradient, = torch.autograd.grad(starts[k][1], starts[k][0], gradient)
+            pulled[k] = gradient
+        norms.append([g.norm().item() for g in pulled])
+        if i < iterations:
+            offset = [o - scale * g / max(1.0, g.norm().item()) for o, g in zip(offset, pulled)]
+    return losses, norms, picture
+
+
+def make_case(folder, target, prompt, negative, seed=7, iterations=3, sample='micah.png'):
+    part = lambda name: os.path.join(folder, name)
+    encoder, judge = Encoder(part('identity_encoder.onnx')), Encoder(part('judge.onnx'))
+    steps, noise, segment, decode = load(folder, prompt, negative, seed)
     pictures = {}
     for weight in (1, 3):
         z = noise
@@ -112,26 +144,8 @@ def make_case(folder, target, prompt, negative, seed=7, iterations=3, sample='mi
     n = reference.shape[0] // size                     # the mean of what lies under each pixel
     x = torch.tensor(reference / 255).reshape(size, n, size, n, 3).mean((1, 3)).permute(2, 0, 1)[None]
     target_embedding = encoder(x)
-    offset, losses, norms = [torch.zeros_like(noise) for _ in range(steps)], [], []
-    scale = (noise.numel() / 16384) ** 0.5
-    for i in range(iterations + 1):
-        starts, z = [], noise
-        for k in range(steps):
-            z = z.detach().requires_grad_(True)
-            starts.append((z, segment(z, k, 1)))
-            z = starts[-1][1] + offset[k]
-        final = z.detach().requires_grad_(True)
-        picture = decode(final)
-        loss = 100 * (1 - F.cosine_similarity(encoder(picture.clamp(0, 1)), target_embedding).sum())
-        losses.append(loss.item())
-        gradient, = torch.autograd.grad(loss, final)
-        pulled = [None] * steps
-        for k in reversed(range(steps)):
-            gradient, = torch.autograd.grad(starts[k][1], starts[k][0], gradient)
-            pulled[k] = gradient
-        norms.append([g.norm().item() for g in pulled])
-        if i < iterations:
-            offset = [o - scale * g / max(1.0, g.norm().item()) for o, g in zip(offset, pulled)]
+    loss_of = lambda picture: 100 * (1 - F.cosine_similarity(encoder(picture), target_embedding).sum())
+    losses, norms, picture = guide(steps, noise, segment, decode, loss_of, iterations)
     print('losses', losses, 'gradient norms', norms)
     for name, value in pictures.items():
         print(name, value.min().item(), value.max().item(), value.std().item())
