@@ -207,13 +207,13 @@ likeness_status lk_picture_take(const lk_picture_network *picture, const likenes
     return status;
 }
 
-/* The four arrays of a latent's size that sampling works with. */
-typedef struct latents {
-    float *z, *prediction, *denoised, *noise;
-} latents;
+/* seen, predicted: one array; denoised and noise where the sampler wants them. */
+typedef struct scratch {
+    float *m, *denoised, *noise;
+} scratch;
 
-static likeness_status sample(lk_run *run, likeness_model *model, const likeness_generate_params *params,
-                              const latents *l, lk_error *error) {
+static likeness_status sample(lk_run *run, likeness_model *model, const likeness_generate_params *params, float *z,
+                              const scratch *s, lk_error *error) {
     lk_flow_network *flow = &model->flow[0];
     const lk_sampling *sampling = &run->sampling;
     LK_TRY(lk_run_flow(run, model, false, false, error));
@@ -224,17 +224,28 @@ static likeness_status sample(lk_run *run, likeness_model *model, const likeness
         if (!lk_progress(params, "sample", k, sampling->count, NAN))
             return lk_fail(error, LIKENESS_INTERRUPTED, "interrupted after %d of %d steps", k, sampling->count);
         LK_TRY(lk_flow_set_time(flow, 0, model, step->time, error));
-        lk_sampling_see(step, l->z, l->prediction, run->dimension);
-        LK_TRY(lk_instance_write(instance, flow->z, l->prediction, error));
+        lk_sampling_see(step, z, s->m, run->dimension);
+        LK_TRY(lk_instance_write(instance, flow->z, s->m, error));
         LK_TRY(lk_instance_run(instance, 0, error));
-        LK_TRY(lk_instance_read(instance, flow->prediction, l->prediction, error));
+        LK_TRY(lk_instance_read(instance, flow->prediction, s->m, error));
         bool noisy = step->noise != 0;
-        if (noisy) lk_mt19937_normal(&run->rng, l->noise, run->dimension);
-        lk_sampling_advance(step, l->z, l->prediction, l->denoised, noisy ? l->noise : NULL, run->dimension);
+        if (noisy) lk_mt19937_normal(&run->rng, s->noise, run->dimension);
+        lk_sampling_advance(step, z, s->m, sampling->maps ? NULL : s->denoised, noisy ? s->noise : NULL,
+                            run->dimension);
     }
     return lk_progress(params, "sample", sampling->count, sampling->count, NAN)
                ? LIKENESS_OK
                : lk_fail(error, LIKENESS_INTERRUPTED, "interrupted before the picture was decoded");
+}
+
+likeness_status lk_run_sample(lk_run *run, likeness_model *model, const likeness_generate_params *params, float *z,
+                              lk_error *error) {
+    float *memory = lk_alloc(3 * run->dimension, sizeof *memory);
+    if (!memory) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for a latent");
+    scratch s = {memory, memory + run->dimension, memory + 2 * run->dimension};
+    likeness_status status = sample(run, model, params, z, &s, error);
+    lk_free(memory);
+    return status;
 }
 
 static likeness_status decode(const lk_run *run, likeness_model *model, const float *z, likeness_image *image,
@@ -254,17 +265,13 @@ likeness_status likeness_generate(likeness_model *model, const likeness_generate
     lk_run run;
     *image = (likeness_image){0};
     LK_TRY(lk_run_start(&run, model, params, error));
-    float *memory = lk_alloc(4 * run.dimension, sizeof *memory);
-    likeness_status status = memory ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for a latent");
+    float *z = lk_alloc(run.dimension, sizeof *z);
+    likeness_status status = z ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for a latent");
     if (status == LIKENESS_OK) status = lk_run_text(&run, model, params, error);
-    if (status == LIKENESS_OK) status = lk_run_begin(&run, model, memory, error);
-    if (status == LIKENESS_OK) {
-        latents l = {memory, memory + run.dimension, memory + 2 * run.dimension, memory + 3 * run.dimension};
-        if (run.sampling.maps) l.denoised = NULL;
-        status = sample(&run, model, params, &l, error);
-    }
-    if (status == LIKENESS_OK) status = decode(&run, model, memory, image, error);
-    lk_free(memory);
+    if (status == LIKENESS_OK) status = lk_run_begin(&run, model, z, error);
+    if (status == LIKENESS_OK) status = lk_run_sample(&run, model, params, z, error);
+    if (status == LIKENESS_OK) status = decode(&run, model, z, image, error);
+    lk_free(z);
     lk_run_end(&run);
     return status;
 }

@@ -84,6 +84,9 @@ likeness_status lk_sampling_of(const likeness_model *model, const likeness_gener
                                lk_sampling_request *request, double *weight, lk_error *error);
 /* The latent that sampling begins with; encodes the picture of image to image. */
 likeness_status lk_run_begin(lk_run *run, likeness_model *model, float *z, lk_error *error);
+/* All steps of the sampler, without guidance; params->progress is asked before each and may look at z. */
+likeness_status lk_run_sample(lk_run *run, likeness_model *model, const likeness_generate_params *params, float *z,
+                              lk_error *error);
 /* False when the caller wants to stop. */
 bool lk_progress(const likeness_generate_params *params, const char *phase, int step, int total, double likeness);
 

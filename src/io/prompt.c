@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { MOST_OPEN = 64 }; /* brackets that are open at once; further ones stand for themselves */
@@ -180,12 +181,15 @@ likeness_status lk_prompt_encode(const lk_prompt *prompt, const lk_tokenizer *to
 }
 
 void lk_prompt_emphasize(float *hidden, const double *weights, size_t length, size_t width) {
-    double before = 0, after = 0;
+    double before = 0, after = 0, size = 0;
     for (size_t i = 0; i < length * width; i++) {
+        double value = weights[i / width] * (double)hidden[i];
         before += (double)hidden[i];
-        after += weights[i / width] * (double)hidden[i];
+        after += value;
+        size += fabs(value);
     }
-    double restore = after != 0 ? before / after : 1;
+    /* A text encoder whose last norm has no bias makes rows of mean 0: their ratio would be one of rounding errors. */
+    double restore = fabs(after) > 1e-3 * size ? before / after : 1;
     for (size_t i = 0; i < length * width; i++)
         hidden[i] = (float)(weights[i / width] * restore * (double)hidden[i]);
 }

@@ -5,7 +5,7 @@
  *
  * What is not closed counts to the end; a closing sign that closes nothing stands for itself. Parts of different weight
  * are tokenized apart. The weight multiplies a token's row of the text encoder's output, whose mean over all entries is
- * then restored. */
+ * then restored, where it is not next to nothing. */
 #ifndef LK_IO_PROMPT_H
 #define LK_IO_PROMPT_H
 

@@ -142,6 +142,10 @@ static void emphasis_keeps_the_mean(void **state) {
     lk_prompt_emphasize(twice, two, 2, 2);
     const float halved[4] = {1.5f, 1.5f, 0.5f, 0.5f};
     assert_memory_equal(twice, halved, sizeof halved);
+    float around[4] = {1, -1, 2, -2};
+    lk_prompt_emphasize(around, two, 2, 2);
+    const float tripled[4] = {3, -3, 2, -2};
+    assert_memory_equal(around, tripled, sizeof tripled);
 }
 
 static void missing_memory(void **state) {
