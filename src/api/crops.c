@@ -10,6 +10,7 @@
 #include <string.h>
 
 static const double loss_scale = 100;
+_Static_assert(LK_FACE_SLOTS == LIKENESS_MAX_PEOPLE && LK_ASSIGN_MOST >= LIKENESS_MAX_PEOPLE, "a slot a person");
 
 /* ---- what a crop is ---- */
 

@@ -4,7 +4,7 @@
  * and shading everywhere. Counted are the blocks of 16 x 16 pixels in which fewer than a quarter of the neighbours in a
  * row are equal; a picture with more than a fifth of such blocks is taken for a photograph, also one of a head that was
  * cut out on white. A drawing that was saved as JPEG is often taken for one too: asking too often is the better
- * mistake. Nothing about the person is looked at. */
+ * mistake. A picture of less than 32 pixels a side shows nobody. Nothing about the person is looked at. */
 #ifndef LK_PERSONALIZE_PHOTOGRAPH_H
 #define LK_PERSONALIZE_PHOTOGRAPH_H
 

@@ -12,6 +12,7 @@
 #include "personalize/assignment.h"
 #include "personalize/face_align.h"
 #include "personalize/face_policy.h"
+#include "personalize/photograph.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -432,14 +433,60 @@ static void our_default_looks_once(void **state) {
     assert_true(count == 0 && none.calls == 1);
 }
 
+/* ---- photographs ---- */
+
+static double share_of(int side, int kind) {
+    lk_image image = {(uint32_t)side, (uint32_t)side, calloc((size_t)side * (size_t)side, 3)};
+    for (int y = 0; y < side; y++)
+        for (int x = 0; x < side; x++)
+            for (int c = 0; c < 3; c++) {
+                bool disk = (x - side / 2) * (x - side / 2) + (y - side / 2) * (y - side / 2) < side * side / 9;
+                double shading = 90 + 60 * sin(0.021 * x + c) + 50 * cos(0.017 * y) + 5 * random_unit();
+                double flat = disk ? 200 - 40 * c : 30 + 50 * c;
+                double value = kind == 0 || (kind == 2 && disk) ? shading : kind == 2 ? 255 : flat;
+                image.rgb[(y * side + x) * 3 + c] = (uint8_t)fmin(fmax(value, 0), 255);
+            }
+    double share = lk_shaded_share(&image);
+    assert_int_equal(lk_looks_like_photograph(&image), side >= 32 && share > 0.2);
+    free(image.rgb);
+    return share;
+}
+
+/* Noise and shading; flat colours; a shaded disk cut out on white, as heads are. */
+static void photographs_are_told_from_drawings(void **state) {
+    (void)state;
+    assert_true(share_of(200, 0) > 0.9);
+    assert_true(share_of(200, 1) < 0.05);
+    assert_true(share_of(200, 2) > 0.2 && share_of(200, 2) < 0.6);
+    assert_true(share_of(24, 0) > 0.9); /* too small to show anybody */
+    assert_true(share_of(9, 0) == 0);
+    static const char *const samples[] = {"adventurer", "avataaars", "lorelei", "micah", "openPeeps", "personas"};
+    for (int i = 0; i < 6; i++) {
+        lk_error error = LK_ERROR_INIT;
+        lk_image image;
+        char path[512];
+        snprintf(path, sizeof path, "%s/assets/samples/%s.png", LIKENESS_SOURCE_DIR, samples[i]);
+        assert_int_equal(lk_image_read(&image, path, &error), LIKENESS_OK);
+        assert_true(lk_shaded_share(&image) < 0.1);
+        lk_image_free(&image);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(recovers_scale_and_shift),       cmocka_unit_test(fits_like_singular_values),
-        cmocka_unit_test(refuses_what_is_no_face),        cmocka_unit_test(other_sizes_agree),
-        cmocka_unit_test(warp_of_a_ramp_is_exact),        cmocka_unit_test(crops_like_pytorch),
-        cmocka_unit_test(assigns_like_trying_all),        cmocka_unit_test(order_does_not_matter),
-        cmocka_unit_test(one_face_comes_and_goes),        cmocka_unit_test(two_faces_keep_their_slots),
-        cmocka_unit_test(lowers_the_threshold_when_told), cmocka_unit_test(our_default_looks_once),
+        cmocka_unit_test(recovers_scale_and_shift),
+        cmocka_unit_test(fits_like_singular_values),
+        cmocka_unit_test(refuses_what_is_no_face),
+        cmocka_unit_test(other_sizes_agree),
+        cmocka_unit_test(warp_of_a_ramp_is_exact),
+        cmocka_unit_test(crops_like_pytorch),
+        cmocka_unit_test(assigns_like_trying_all),
+        cmocka_unit_test(order_does_not_matter),
+        cmocka_unit_test(one_face_comes_and_goes),
+        cmocka_unit_test(two_faces_keep_their_slots),
+        cmocka_unit_test(lowers_the_threshold_when_told),
+        cmocka_unit_test(our_default_looks_once),
+        cmocka_unit_test(photographs_are_told_from_drawings),
     };
     return cmocka_run_group_tests_name("faces", tests, NULL, NULL);
 }

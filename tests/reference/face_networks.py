@@ -131,7 +131,22 @@ def write_encoder(path, seed, side, width, metadata=None):
     save(path, nodes, weights, [('pixels', ['N', 3, side, side])], [('embedding', ['N', width])], 13, metadata)
 
 
+def write_tokens(path, pooled):
+    """Mean colours of the four quarters of a picture of 8 x 8 as tokens; `pooled`: also of the whole, named as exporters do."""
+    nodes = [helper.make_node('AveragePool', ['pixels'], ['quarters'], kernel_shape=[4, 4], strides=[4, 4]),
+             helper.make_node('Reshape', ['quarters', 'rows'], ['flat']),
+             helper.make_node('Transpose', ['flat'], ['last_hidden_state'], perm=[0, 2, 1])]
+    weights = {'rows': np.array([1, 3, 4], np.int64)}
+    outputs = [('last_hidden_state', [1, 4, 3])]
+    if pooled:
+        nodes += [helper.make_node('GlobalAveragePool', ['pixels'], ['whole']), helper.make_node('Flatten', ['whole'], ['pooler_output'])]
+        outputs.append(('pooler_output', [1, 3]))
+    save(path, nodes, weights, [('pixels', [1, 3, 8, 8])], outputs)
+
+
 def write_all(folder):
+    write_tokens(os.path.join(folder, 'tokens.onnx'), False)
+    write_tokens(os.path.join(folder, 'pooled.onnx'), True)
     write_detector(os.path.join(folder, 'one.onnx'), [ONE])
     write_detector(os.path.join(folder, 'two.onnx'), TWO)
     write_detector(os.path.join(folder, 'none.onnx'), [])
