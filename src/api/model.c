@@ -1,4 +1,5 @@
-/* api/model.c - loading and unloading a model, its encoders, and the hashes that name it in pictures. */
+/* api/model.c - loading and unloading a model and its encoders, and what names it in pictures (hashes: hashes.c). */
+#include "api/hashes.h"
 #include "api/model.h"
 
 #include "base/file.h"
@@ -9,65 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- hashes ---- */
-
-static void short_hex(lk_sha256 *hash, char text[11]) {
-    uint8_t digest[32];
-    lk_sha256_finish(hash, digest);
-    for (int i = 0; i < 5; i++)
-        snprintf(text + 2 * i, 3, "%02x", digest[i]);
-}
-
-static likeness_status add_file(lk_sha256 *hash, const char *path, lk_error *error) {
-    lk_mapping mapping;
-    LK_TRY(lk_file_map(path, &mapping, error));
-    lk_sha256_add(hash, mapping.data, mapping.size);
-    lk_file_unmap(&mapping);
-    return LIKENESS_OK;
-}
-
-static likeness_status add_config(lk_sha256 *hash, const char *folder, const char *name, lk_error *error) {
-    char *path = lk_path_join(folder, name);
-    if (!path) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to load a model");
-    likeness_status status = lk_file_exists(path) ? add_file(hash, path, error) : LIKENESS_OK;
-    lk_free(path);
-    return status;
-}
-
-static void add_weights(lk_sha256 *hash, const lk_safetensors *file) {
-    for (size_t i = 0; i < file->mapping_count; i++)
-        lk_sha256_add(hash, file->mappings[i].data, file->mappings[i].size);
-}
-
-/* Everything that decides what generate computes; the encoders have hashes of their own. Of a single file it is the
- * file's own hash, as others write it into their pictures. */
-static likeness_status hash_model(likeness_model *model, lk_error *error) {
-    static const char *const configs[] = {"scheduler/scheduler_config.json",
-                                          "tokenizer/vocab.json",
-                                          "tokenizer/merges.txt",
-                                          "tokenizer/special_tokens_map.json",
-                                          "tokenizer/tokenizer_config.json",
-                                          "text_encoder/config.json",
-                                          "unet/config.json",
-                                          "vae/config.json"};
-    lk_sha256 hash;
-    lk_sha256_init(&hash);
-    for (size_t i = 0; i < sizeof configs / sizeof *configs && model->files.checkpoint.count == 0; i++)
-        LK_TRY(add_config(&hash, model->files.folder, configs[i], error));
-    add_weights(&hash, &model->files.checkpoint);
-    add_weights(&hash, &model->files.text.file);
-    add_weights(&hash, &model->files.unet.file);
-    add_weights(&hash, &model->files.vae.file);
-    short_hex(&hash, model->hash);
-    return LIKENESS_OK;
-}
-
-static void file_hash(const lk_safetensors *file, char text[11]) {
-    lk_sha256 hash;
-    lk_sha256_init(&hash);
-    add_weights(&hash, file);
-    short_hex(&hash, text);
-}
+/* ---- names ---- */
 
 /* NULL for an empty text. */
 static likeness_status keep_text(lk_text *text, char **copy, lk_error *error) {
@@ -83,14 +26,14 @@ static likeness_status name_additions(likeness_model *model, lk_error *error) {
     lk_text loras = LK_TEXT_INIT, embeddings = LK_TEXT_INIT, decoder = LK_TEXT_INIT;
     char hex[11];
     for (int32_t i = 0; i < files->lora_count; i++) {
-        file_hash(&files->loras[i].file, hex);
+        lk_hash_weights(model->context, &files->loras[i].file, hex);
         lk_text_addf(&loras, "%s%.100s:%g (%s)", i ? ", " : "", files->loras[i].name, files->loras[i].weight, hex);
     }
     for (int32_t i = 0; i < files->embedding_count; i++)
         lk_text_addf(&embeddings, "%s%.100s (%.10s)", i ? ", " : "", files->embeddings[i].word,
                      files->embeddings[i].hash);
     if (files->taesd.source.weights) {
-        file_hash(&files->taesd.file, hex);
+        lk_hash_weights(model->context, &files->taesd.file, hex);
         lk_text_addf(&decoder, "TAESD (%s)", hex);
     }
     likeness_status status = keep_text(&loras, &model->lora_names, error);
@@ -110,7 +53,9 @@ void lk_model_kernels(likeness_model *model) {
                                  context->options.precise ? "precise" : "",
                                  model->lora_names ? model->lora_names : "",
                                  model->embedding_names ? model->embedding_names : "",
-                                 model->decoder_name ? model->decoder_name : ""};
+                                 model->decoder_name ? model->decoder_name : "",
+                                 model->files.averaged ? "averaged" : "",
+                                 lk_prediction_name(model->files.scheduler.prediction)};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         lk_sha256_add(&hash, texts[i], strlen(texts[i]) + 1);
     for (int op = 0; op < LK_OP_COUNT; op++) {
@@ -119,7 +64,7 @@ void lk_model_kernels(likeness_model *model) {
         snprintf(line, sizeof line, "%s=%d", lk_op_name((lk_op)op), (int)context->variants[op]);
         lk_sha256_add(&hash, line, strlen(line) + 1);
     }
-    short_hex(&hash, model->kernels);
+    lk_short_hex(&hash, model->kernels);
 }
 
 /* ---- encoders ---- */
@@ -128,14 +73,6 @@ void lk_encoder_close(lk_encoder *encoder) {
     lk_network_close(&encoder->embed.net);
     if (encoder->present) lk_onnx_network_close(&encoder->network);
     memset(encoder, 0, sizeof *encoder);
-}
-
-likeness_status lk_hash_file(const char *path, char hash[11], lk_error *error) {
-    lk_sha256 sum;
-    lk_sha256_init(&sum);
-    likeness_status status = add_file(&sum, path, error);
-    short_hex(&sum, hash);
-    return status;
 }
 
 likeness_status lk_encoder_open(lk_encoder *encoder, const char *path, const char *label, lk_weights *weights,
@@ -223,7 +160,7 @@ likeness_status likeness_load_with(likeness_context *context, const char *path, 
     model->name = model->files.name;
     model->default_width = model->default_height = model->files.size;
     if (status == LIKENESS_OK) status = open_encoders(model, error);
-    if (status == LIKENESS_OK) status = hash_model(model, error);
+    if (status == LIKENESS_OK) status = lk_hash_model(model, error);
     if (status == LIKENESS_OK) status = name_additions(model, error);
     if (status != LIKENESS_OK) {
         likeness_unload(model);

@@ -51,6 +51,8 @@ bool lk_file_exists(const char *path);
 bool lk_directory_exists(const char *path);
 /* 0 for what does not exist. */
 uint64_t lk_file_size(const char *path);
+/* A number that changes with the file's size, time of change or place on the disk; 0 for what does not exist. */
+uint64_t lk_file_stamp(const char *path);
 /* Removes one file; a missing one is fine. */
 void lk_file_remove(const char *path);
 /* Refuses, before long work is done, a path whose folder does not exist or cannot be written to. */

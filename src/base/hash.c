@@ -23,6 +23,15 @@ static const uint32_t round_constants[64] = {
 
 static uint32_t rotate(uint32_t x, unsigned n) { return x >> n | x << (32 - n); }
 
+static inline void one_round(const uint32_t *a, uint32_t b, uint32_t c, uint32_t *d, uint32_t e, uint32_t f, uint32_t g,
+                             uint32_t *h, uint32_t word) {
+    uint32_t big1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25);
+    uint32_t big0 = rotate(*a, 2) ^ rotate(*a, 13) ^ rotate(*a, 22);
+    uint32_t t1 = *h + big1 + ((e & f) ^ (~e & g)) + word;
+    *d += t1;
+    *h = t1 + big0 + ((*a & b) ^ (*a & c) ^ (b & c));
+}
+
 static void compress(lk_sha256 *hash, const uint8_t *block) {
     uint32_t w[64];
     for (int i = 0; i < 16; i++)
@@ -35,15 +44,10 @@ static void compress(lk_sha256 *hash, const uint8_t *block) {
     }
     uint32_t v[8];
     memcpy(v, hash->state, sizeof v);
-    for (int i = 0; i < 64; i++) {
-        uint32_t big1 = rotate(v[4], 6) ^ rotate(v[4], 11) ^ rotate(v[4], 25);
-        uint32_t big0 = rotate(v[0], 2) ^ rotate(v[0], 13) ^ rotate(v[0], 22);
-        uint32_t t1 = v[7] + big1 + ((v[4] & v[5]) ^ (~v[4] & v[6])) + round_constants[i] + w[i];
-        uint32_t t2 = big0 + ((v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]));
-        memmove(v + 1, v, 7 * sizeof *v);
-        v[4] += t1;
-        v[0] = t1 + t2;
-    }
+    for (int i = 0; i < 64; i += 8) /* names turn instead of values: nothing is moved */
+        for (int j = 0; j < 8; j++)
+            one_round(&v[(8 - j) & 7], v[(9 - j) & 7], v[(10 - j) & 7], &v[(11 - j) & 7], v[(12 - j) & 7],
+                      v[(13 - j) & 7], v[(14 - j) & 7], &v[(15 - j) & 7], round_constants[i + j] + w[i + j]);
     for (int i = 0; i < 8; i++)
         hash->state[i] += v[i];
 }

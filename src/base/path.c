@@ -1,6 +1,7 @@
 /* base/path.c - folders and names of file.h. */
 #include "base/file.h"
 
+#include "base/hash.h"
 #include "base/memory.h"
 
 #include <errno.h>
@@ -17,6 +18,19 @@ bool lk_file_exists(const char *path) {
 bool lk_directory_exists(const char *path) {
     struct stat info;
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+uint64_t lk_file_stamp(const char *path) {
+    struct stat info;
+    if (stat(path, &info) != 0) return 0;
+    uint64_t nanoseconds = 0;
+#ifndef _WIN32
+    nanoseconds = (uint64_t)info.st_mtim.tv_nsec;
+#endif
+    const uint64_t parts[] = {(uint64_t)info.st_size, (uint64_t)info.st_mtime, nanoseconds, (uint64_t)info.st_ino,
+                              (uint64_t)info.st_dev};
+    uint64_t stamp = lk_fnv64(LK_FNV64_INIT, parts, sizeof parts);
+    return stamp ? stamp : 1;
 }
 
 uint64_t lk_file_size(const char *path) {

@@ -249,8 +249,10 @@ likeness_status lk_safetensors_parse(lk_safetensors *file, const char *name, con
 
 static likeness_status map_and_add(lk_safetensors *file, const char *path, lk_error *error) {
     lk_mapping *mapping = &file->mappings[file->mapping_count];
+    const char *copy = lk_arena_strdup(&file->arena, path);
+    if (!copy) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open '%s'", path);
     LK_TRY(lk_file_map(path, mapping, error));
-    file->mapping_count++;
+    file->paths[file->mapping_count++] = copy;
     return add_file(file, path, mapping->data, mapping->size, error);
 }
 
@@ -309,8 +311,10 @@ static likeness_status open_shards(lk_safetensors *file, const char *path, lk_js
     size_t count = 0;
     LK_TRY(shard_names(file, map, &names, &count, error));
     file->mappings = lk_alloc(count, sizeof *file->mappings);
+    file->paths = lk_arena_alloc(&file->arena, count, sizeof *file->paths);
     char *folder = lk_path_folder(path);
-    if (!file->mappings || !folder) lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open '%s'", path);
+    if (!file->mappings || !file->paths || !folder)
+        lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open '%s'", path);
     if (error->status == LIKENESS_OK) check_shards(path, folder, names, count, error);
     for (size_t i = 0; i < count && error->status == LIKENESS_OK; i++) {
         char *shard = lk_path_join(folder, names[i]);
@@ -341,7 +345,8 @@ likeness_status lk_safetensors_open(lk_safetensors *file, const char *path, lk_e
         return error->status;
     }
     file->mappings = lk_alloc(1, sizeof *file->mappings);
-    if (file->mappings)
+    file->paths = lk_arena_alloc(&file->arena, 1, sizeof *file->paths);
+    if (file->mappings && file->paths)
         map_and_add(file, path, error);
     else
         lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open '%s'", path);

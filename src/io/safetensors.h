@@ -66,6 +66,7 @@ typedef struct lk_safetensors {
     const char **metadata_keys, **metadata_values; /* the "__metadata__" object of the first file */
     size_t metadata_count;
     lk_mapping *mappings;
+    const char **paths; /* of the mappings */
     size_t mapping_count;
     lk_arena arena; /* names, tensors */
 } lk_safetensors;

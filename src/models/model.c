@@ -258,6 +258,7 @@ static likeness_status take_checkpoint(lk_model *model, lk_checkpoint *file, con
     model->checkpoint = file->file;
     memset(&file->file, 0, sizeof file->file);
     model->family = file->is.family;
+    model->averaged = file->averaged;
     model->notes = file->notes;
     file->notes = (lk_text)LK_TEXT_INIT;
     LK_TRY(name_of_file(model, error));

@@ -44,6 +44,7 @@ typedef struct lk_model {
     lk_embedding *embeddings;
     int32_t embedding_count;
     lk_family family;
+    bool averaged; /* the U-Net's averaged weights were taken */
     char *name;                     /* of the model, never NULL */
     int32_t size;                   /* side of its pictures */
     int32_t steps;                  /* default number of steps, 0: not said */
