@@ -7,7 +7,7 @@ const cli_option_row cli_option_table[] = {
     {'r', "reference", "FILE", "picture of the person; again for further people", CLI_PERSONALIZE},
     {OPT_CONSENT, "consent", "self|granted", "a photograph shows you, or someone who agreed", CLI_PERSONALIZE},
     {'m', "model", "PATH", "folder or SD 1/2 file (default: assets/cameo)", PICTURES | CLI_COMPARE},
-    {OPT_PREDICTION, "prediction", "NAME", "what the network predicts, see docs/models.md", PICTURES},
+    {OPT_PREDICTION, "prediction", "NAME", "eps, v, velocity, instaflow, diff_eps, ddim_eps", PICTURES},
     {OPT_LORA, "lora", "FILE[:X]", "merge a LoRA with weight X; may be repeated", PICTURES},
     {OPT_EMBEDDING, "embedding", "FILE[:WORD]", "textual inversion, its word in prompts", PICTURES},
     {OPT_TAESD, "taesd", "FILE", "a tiny autoencoder's decoder for the model's", PICTURES},

@@ -63,6 +63,7 @@ static const char *const flow_without_effect[] = {"_diffusers_version", "_name_o
 static likeness_status read_flow(lk_scheduler_config *c, lk_json *json, lk_error *error) {
     static const char *const off[] = {"invert_sigmas",        "stochastic_sampling",    "use_beta_sigmas",
                                       "use_dynamic_shifting", "use_exponential_sigmas", "use_karras_sigmas"};
+    stable_diffusion_betas(c); /* in case the user says that the network predicts something else */
     c->prediction = LK_PREDICT_VELOCITY;
     c->solver = LK_SOLVER_EULER;
     LK_TRY(lk_json_double_or(json, NULL, "shift", 1, &c->shift, error));

@@ -187,6 +187,45 @@ static void generates_the_same_bytes(void **state) {
     expect(run("generate " TINY "--precise --from '%s/b.png' -o '%s/h.png'", folder, folder), 0, "another device");
 }
 
+/* Sampler, noise levels, prediction, clip skip, weights and a picture to begin from, and all of them back from a
+ * picture. */
+static void samples_as_told(void **state) {
+    (void)state;
+    NEED_DEVICE();
+    expect(run("generate " TINY "-p x --sampling-method ddim -o '%s/x.png'", folder), 2, "rectified flow");
+    expect(run("generate " TINY "-p x --sampling-method fast -o '%s/x.png'", folder), 2, "dpm++2m, lcm or perflow");
+    expect(run("generate " TINY "-p x --scheduler exponential -o '%s/x.png'", folder), 2, "discrete or karras");
+    expect(run("generate " TINY "-p x --prediction noise -o '%s/x.png'", folder), 2, "diff_eps");
+    expect(run("generate " TINY "-p x --clip-skip 3 -o '%s/x.png'", folder), 2, "2 layers");
+    expect(run("generate " TINY "-p x -i '%s/text.png' -o '%s/x.png'", folder, folder), 3, "text.png");
+    expect(run("generate " TINY "-p '(red:1.3) person' --prediction eps --sampling-method dpm++2m --scheduler karras "
+               "--steps 4 --clip-skip 2 -o '%s/s1.png'",
+               folder),
+           0, NULL);
+    expect(run("inspect '%s/s1.png'", folder), 0, "Sampler: DPM++ 2M Karras");
+    assert_non_null(strstr(output, "Prediction: eps"));
+    assert_non_null(strstr(output, "Clip skip: 2"));
+    expect(run("generate " TINY "--from '%s/s1.png' -o '%s/s2.png'", folder, folder), 0, NULL);
+    assert_true(same_file("s1.png", "s2.png"));
+    expect(run("generate " TINY "--from '%s/s1.png' --sampling-method euler_a -o '%s/s3.png'", folder, folder), 0,
+           NULL);
+    assert_false(same_file("s1.png", "s3.png"));
+    expect(run("generate " TINY "-p red -i assets/samples/micah.png --strength 0.7 -o '%s/i1.png'", folder), 0, NULL);
+    expect(run("generate " TINY "--from '%s/i1.png' -o '%s/x.png'", folder, folder), 2, "--init-img");
+    expect(run("generate " TINY "--from '%s/i1.png' -i assets/samples/micah.png -o '%s/i2.png'", folder, folder), 0,
+           NULL);
+    assert_true(same_file("i1.png", "i2.png"));
+    expect(run("inspect '%s/i1.png'", folder), 0, "Denoising strength: 0.7");
+    assert_null(strstr(output, "micah"));
+    expect(run("personalize " TINY REFERENCE "-p red --prediction diff_eps --iterations 1 --no-sheet -o '%s/pf.png'",
+               folder),
+           0, NULL);
+    expect(run("inspect '%s/pf.png'", folder), 0, "Sampler: PeRFlow");
+    expect(run("personalize " TINY REFERENCE "-p red --prediction eps --sampling-method dpm++2m -o '%s/x.png'", folder),
+           2, "guidance cannot go through DPM++ 2M");
+    assert_false(exists("x.png"));
+}
+
 static void counts_a_batch(void **state) {
     (void)state;
     NEED_DEVICE();
@@ -380,6 +419,7 @@ int main(void) {
         cmocka_unit_test(first_run),
         cmocka_unit_test(bad_models),
         cmocka_unit_test(generates_the_same_bytes),
+        cmocka_unit_test(samples_as_told),
         cmocka_unit_test(counts_a_batch),
         cmocka_unit_test(refuses_before_work),
         cmocka_unit_test(odd_prompts),

@@ -20,6 +20,13 @@ const char *const fuzz_words[] = {"{",
                                   "\"_class_name\": \"UNet2DConditionModel\"",
                                   "\"_class_name\": \"AutoencoderKL\"",
                                   "\"_class_name\": \"FlowMatchEulerDiscreteScheduler\"",
+                                  "\"_class_name\": \"PeRFlowScheduler\"",
+                                  "\"_class_name\": \"DDIMScheduler\"",
+                                  "\"_class_name\": \"DPMSolverMultistepScheduler\"",
+                                  "\"_class_name\": \"LCMScheduler\"",
+                                  "\"prediction_type\": \"v_prediction\"",
+                                  "\"beta_schedule\"",
+                                  "\"lambda_min_clipped\": -Infinity",
                                   "\"down_block_types\"",
                                   "\"CrossAttnDownBlock2D\"",
                                   "\"up_block_types\"",
@@ -42,6 +49,22 @@ static void open_model(const char *folder) {
         fuzz_fail("a model without a tokenizer was opened");
 }
 
+/* Under whatever class the file names; numbers that are read make sense. */
+static void read_scheduler(const uint8_t *data, size_t size) {
+    lk_error error = LK_ERROR_INIT;
+    lk_scheduler_config config;
+    lk_json json;
+    const char *class_name;
+    fuzz_put("part/config.json", data, size);
+    if (lk_json_read(&json, fuzz_path("part/config.json"), 1 << 20, &error) != LIKENESS_OK) return;
+    if (lk_json_text(&json, NULL, "_class_name", &class_name, &error) == LIKENESS_OK &&
+        fuzz_answer(lk_scheduler_config_read(&config, &json, class_name, &error), &error, LIKENESS_OK) &&
+        (!(config.shift > 0) || !(config.beta_start > 0) || !(config.beta_end < 1) || config.windows < 1 ||
+         config.lcm_steps < 1 || (unsigned)config.prediction >= LK_PREDICT_COUNT))
+        fuzz_fail("a scheduler without sense was read");
+    lk_json_free(&json);
+}
+
 void fuzz_one(const uint8_t *data, size_t size) {
     lk_error error = LK_ERROR_INIT;
     lk_json json;
@@ -53,6 +76,7 @@ void fuzz_one(const uint8_t *data, size_t size) {
     lk_error unused = LK_ERROR_INIT;
     fuzz_answer(lk_json_unused(&json, NULL, &unused), &unused, LIKENESS_OK);
     lk_json_free(&json);
+    read_scheduler(data, size);
 
     lk_unet_config unet;
     lk_vae_config vae;

@@ -1,9 +1,10 @@
-/* tests/fuzz/fuzz_prompt.c - any bytes as a prompt for a real tokenizer. */
+/* tests/fuzz/fuzz_prompt.c - any bytes as a prompt for a real tokenizer, plain and with weights. */
 #include "fuzz/fuzz.h"
 
 #include "base/text.h"
-#include "io/tokenizer.h"
+#include "io/prompt.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 const char fuzz_name[] = "prompt";
@@ -22,6 +23,10 @@ const char *const fuzz_words[] = {"<|startoftext|>",
                                   "\xea\xb0\x80",
                                   "\xe1\x84\x80\xe1\x85\xa1",
                                   "portrait of a person, ",
+                                  "((a:1.2)",
+                                  ":0.5)",
+                                  "[b]",
+                                  "\\(",
                                   NULL};
 
 static lk_tokenizer tokenizer;
@@ -32,6 +37,28 @@ static void start(void) {
     if (!started && lk_tokenizer_open(&tokenizer, LIKENESS_SOURCE_DIR "/tests/data/tokenizer", &error) != LIKENESS_OK)
         fuzz_fail("%s", error.message);
     started = true;
+}
+
+/* The parts hold no more than the text, and fit into the same frame. */
+static void weighted(const char *text, bool valid) {
+    lk_error error = LK_ERROR_INIT;
+    lk_prompt prompt;
+    lk_token_cut cut;
+    int32_t ids[20];
+    double weights[20];
+    size_t length = 0;
+    if (!fuzz_answer(lk_prompt_parse(&prompt, text, &error), &error, LIKENESS_USAGE)) return;
+    for (size_t i = 0; i < prompt.count; i++) {
+        length += strlen(prompt.parts[i].text);
+        if (!prompt.parts[i].text[0] || (i && prompt.parts[i].weight == prompt.parts[i - 1].weight))
+            fuzz_fail("part %zu should not be one", i);
+    }
+    if (length > strlen(text)) fuzz_fail("%zu bytes became %zu", strlen(text), length);
+    likeness_status status = lk_prompt_encode(&prompt, &tokenizer, ids, weights, 20, &cut, &error);
+    if (fuzz_answer(status, &error, LIKENESS_USAGE) != valid) fuzz_fail("UTF-8 %d, status %d", valid, (int)status);
+    if (valid && (ids[0] != tokenizer.begin.id || weights[0] != 1 || cut.cut != (cut.total > 18)))
+        fuzz_fail("wrong frame with weights");
+    lk_prompt_free(&prompt);
 }
 
 void fuzz_one(const uint8_t *data, size_t size) {
@@ -57,5 +84,6 @@ void fuzz_one(const uint8_t *data, size_t size) {
         if (!lk_utf8_valid(cut.first_word, strlen(cut.first_word), NULL)) fuzz_fail("the first word is not UTF-8");
     }
     lk_free(all);
+    weighted(text, valid);
     free(text);
 }
