@@ -382,6 +382,45 @@ static void what_does_not_go_together(void **state) {
     likeness_unload(model);
 }
 
+/* ---- memory ---- */
+
+/* Two people, differences too, from loading to unloading; allocation n fails (-1: none). */
+static likeness_status whole(int64_t n) {
+    likeness_model *model = NULL;
+    likeness_personalize_params params = guided(1);
+    likeness_personalize_result r = {0};
+    params.others = &lorelei;
+    params.other_count = 1;
+    params.l1_weight = 1;
+    lk_memory_fail_after(n);
+    likeness_status status = likeness_load(context, TINY, &model);
+    if (status == LIKENESS_OK) status = likeness_set_discriminator(model, FACES "embedder.onnx");
+    if (status == LIKENESS_OK) status = likeness_set_detector(model, FACES "two.onnx", 0);
+    if (status == LIKENESS_OK) status = likeness_personalize(model, &params, &r);
+    lk_memory_fail_after(-1);
+    likeness_personalize_result_free(&r);
+    likeness_unload(model);
+    return status;
+}
+
+/* Allocations fail here and there, most of them late, where the faces are: a message, nothing leaks. */
+static void memory_runs_out(void **state) {
+    (void)state;
+    likeness_unload(model_with(NULL)); /* opens the context */
+    ok(whole(-1));
+    int64_t live = lk_memory_live(), before = lk_memory_count();
+    ok(whole(-1));
+    int64_t all = lk_memory_count() - before;
+    assert_int_equal(lk_memory_live(), live);
+    for (int i = 0; i < 14; i++) {
+        int64_t n = all - 1 - (int64_t)((double)all * pow((i + 0.3) / 14, 3));
+        likeness_status status = whole(n);
+        if (status != LIKENESS_OUT_OF_MEMORY || !likeness_message(context)[0])
+            fail_msg("allocation %lld of %lld: status %d", (long long)n, (long long)all, (int)status);
+        if (lk_memory_live() != live) fail_msg("allocation %lld of %lld leaked", (long long)n, (long long)all);
+    }
+}
+
 static int leave_nothing(void **state) {
     (void)state;
     likeness_image_free(&micah);
@@ -396,7 +435,7 @@ int main(void) {
         cmocka_unit_test(one_of_two_is_missing),     cmocka_unit_test(a_box_as_pytorch),
         cmocka_unit_test(boxes_of_a_detector),       cmocka_unit_test(no_face_ends_the_run),
         cmocka_unit_test(references_need_one_face),  cmocka_unit_test(photographs_need_consent),
-        cmocka_unit_test(what_does_not_go_together),
+        cmocka_unit_test(what_does_not_go_together), cmocka_unit_test(memory_runs_out),
     };
     return cmocka_run_group_tests_name("faces", tests, NULL, leave_nothing);
 }
