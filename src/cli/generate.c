@@ -58,12 +58,21 @@ static bool differs(const char *a, const char *b, const char *key) {
     return x && y && (strcspn(x, ",\n") != strcspn(y, ",\n") || strncmp(x, y, strcspn(x, ",\n")) != 0);
 }
 
+/* The same for a key that may be absent. */
+static bool one_sided(const char *a, const char *b, const char *key) {
+    return (strstr(a, key) != NULL) != (strstr(b, key) != NULL) || differs(a, b, key);
+}
+
 /* --from promises the same bytes only from the same model and kernels. */
 static void warn_of_difference(const likeness_model *model, const likeness_generate_params *params,
                                const char *original) {
     char *now = likeness_settings_text(model, params, NULL);
     if (now && differs(original, now, "Model hash: "))
         fprintf(stderr, "likeness: warning: the picture was made with another model, this one will differ\n");
+    else if (now && (one_sided(original, now, "Lora: ") || one_sided(original, now, "TI: ") ||
+                     one_sided(original, now, "Decoder: ")))
+        fprintf(stderr, "likeness: warning: the picture was made with other LoRA, textual inversion or decoder files, "
+                        "this one will differ\n");
     else if (now && differs(original, now, "Kernels: "))
         fprintf(stderr, "likeness: warning: the picture was made on another device, driver or version of likeness; "
                         "this one may differ a little\n");

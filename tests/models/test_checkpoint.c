@@ -211,8 +211,6 @@ static void test_configs(void **state) {
     }
 }
 
-/* ---- whole files at a tenth of the width ---- */
-
 static char folder[128];
 
 static const char *inside(const char *name) {
@@ -220,6 +218,84 @@ static const char *inside(const char *name) {
     snprintf(path, sizeof path, "%s/%s", folder, name);
     return path;
 }
+
+/* ---- the published configs of diffusers' folders say the same as what is inferred ---- */
+
+static void put_config(const char *text) {
+    lk_error error = LK_ERROR_INIT;
+    assert_ok(lk_file_write(inside("config.json"), text, strlen(text), &error), &error);
+}
+
+#define BLOCKS                                                                                                         \
+    "\"down_block_types\": [\"CrossAttnDownBlock2D\", \"CrossAttnDownBlock2D\", \"CrossAttnDownBlock2D\", "            \
+    "\"DownBlock2D\"], \"up_block_types\": [\"UpBlock2D\", \"CrossAttnUpBlock2D\", \"CrossAttnUpBlock2D\", "           \
+    "\"CrossAttnUpBlock2D\"], \"block_out_channels\": [320, 640, 1280, 1280], "
+
+static const char *const published[2][3] = {
+    {"{\"_class_name\": \"UNet2DConditionModel\", \"_diffusers_version\": \"0.6.0\", \"act_fn\": \"silu\", "
+     "\"attention_head_dim\": 8, " BLOCKS "\"center_input_sample\": false, \"cross_attention_dim\": 768, "
+     "\"downsample_padding\": 1, \"flip_sin_to_cos\": true, \"freq_shift\": 0, \"in_channels\": 4, "
+     "\"layers_per_block\": 2, \"mid_block_scale_factor\": 1, \"norm_eps\": 1e-05, \"norm_num_groups\": 32, "
+     "\"out_channels\": 4, \"sample_size\": 64}",
+     "{\"_class_name\": \"AutoencoderKL\", \"_diffusers_version\": \"0.6.0\", \"act_fn\": \"silu\", "
+     "\"block_out_channels\": [128, 256, 512, 512], \"down_block_types\": [\"DownEncoderBlock2D\", "
+     "\"DownEncoderBlock2D\", \"DownEncoderBlock2D\", \"DownEncoderBlock2D\"], \"in_channels\": 3, "
+     "\"latent_channels\": 4, \"layers_per_block\": 2, \"norm_num_groups\": 32, \"out_channels\": 3, "
+     "\"sample_size\": 512, \"up_block_types\": [\"UpDecoderBlock2D\", \"UpDecoderBlock2D\", "
+     "\"UpDecoderBlock2D\", \"UpDecoderBlock2D\"]}",
+     "{\"_name_or_path\": \"x\", \"architectures\": [\"CLIPTextModel\"], \"attention_dropout\": 0.0, "
+     "\"bos_token_id\": 0, \"dropout\": 0.0, \"eos_token_id\": 2, \"hidden_act\": \"quick_gelu\", "
+     "\"hidden_size\": 768, \"initializer_factor\": 1.0, \"initializer_range\": 0.02, "
+     "\"intermediate_size\": 3072, \"layer_norm_eps\": 1e-05, \"max_position_embeddings\": 77, "
+     "\"model_type\": \"clip_text_model\", \"num_attention_heads\": 12, \"num_hidden_layers\": 12, "
+     "\"pad_token_id\": 1, \"projection_dim\": 768, \"torch_dtype\": \"float32\", "
+     "\"transformers_version\": \"4.22.0.dev0\", \"vocab_size\": 49408}"},
+    {"{\"_class_name\": \"UNet2DConditionModel\", \"_diffusers_version\": \"0.10.0.dev0\", \"act_fn\": \"silu\", "
+     "\"attention_head_dim\": [5, 10, 20, 20], " BLOCKS "\"center_input_sample\": false, "
+     "\"cross_attention_dim\": 1024, \"downsample_padding\": 1, \"dual_cross_attention\": false, "
+     "\"flip_sin_to_cos\": true, \"freq_shift\": 0, \"in_channels\": 4, \"layers_per_block\": 2, "
+     "\"mid_block_scale_factor\": 1, \"norm_eps\": 1e-05, \"norm_num_groups\": 32, \"num_class_embeds\": null, "
+     "\"only_cross_attention\": false, \"out_channels\": 4, \"sample_size\": 96, \"upcast_attention\": true, "
+     "\"use_linear_projection\": true}",
+     NULL,
+     "{\"_name_or_path\": \"x\", \"architectures\": [\"CLIPTextModel\"], \"attention_dropout\": 0.0, "
+     "\"bos_token_id\": 0, \"dropout\": 0.0, \"eos_token_id\": 2, \"hidden_act\": \"gelu\", "
+     "\"hidden_size\": 1024, \"initializer_factor\": 1.0, \"initializer_range\": 0.02, "
+     "\"intermediate_size\": 4096, \"layer_norm_eps\": 1e-05, \"max_position_embeddings\": 77, "
+     "\"model_type\": \"clip_text_model\", \"num_attention_heads\": 16, \"num_hidden_layers\": 23, "
+     "\"pad_token_id\": 1, \"projection_dim\": 512, \"torch_dtype\": \"float32\", "
+     "\"transformers_version\": \"4.25.0.dev0\", \"vocab_size\": 49408}"}};
+
+static void test_published_configs(void **state) {
+    (void)state;
+    for (int kind = 0; kind < 2; kind++) {
+        lk_error error = LK_ERROR_INIT;
+        lk_safetensors file;
+        lk_checkpoint c;
+        lk_unet_config unet;
+        lk_vae_config vae;
+        lk_clip_text_config text;
+        key_list *list = read_list(kind == 0 ? "sd1" : "sd2");
+        file_of(&file, list, false);
+        assert_ok(lk_checkpoint_from(&c, &file, false, &error), &error);
+        put_config(published[kind][0]);
+        assert_ok(lk_unet_read_config(&unet, folder, &error), &error);
+        assert_memory_equal(&unet, &c.unet_config, sizeof unet);
+        put_config(published[0][1]);
+        assert_ok(lk_vae_read_config(&vae, folder, &error), &error);
+        vae.sample_size = 0; /* a file does not say */
+        assert_memory_equal(&vae, &c.vae_config, sizeof vae);
+        put_config(published[kind][2]);
+        assert_ok(lk_clip_text_read_config(&text, folder, &error), &error);
+        text.eos = 49407; /* 2 stands for it in old configs */
+        assert_memory_equal(&text, &c.text_config, sizeof text);
+        lk_checkpoint_close(&c);
+        free(list);
+    }
+    unlink(inside("config.json"));
+}
+
+/* ---- whole files at a tenth of the width ---- */
 
 static int64_t smaller(const char *key, int64_t size) {
     if (strncmp(key, "model.", 6) == 0) return size == 768 || size == 1024 ? 64 : size % 320 == 0 ? size / 10 : size;
@@ -477,9 +553,9 @@ static int remove_folder(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_names),         cmocka_unit_test(test_configs),
-                                       cmocka_unit_test(test_whole),         cmocka_unit_test(test_refusals),
-                                       cmocka_unit_test(test_foreign_files), cmocka_unit_test(test_families),
-                                       cmocka_unit_test(test_memory)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_names),    cmocka_unit_test(test_configs),  cmocka_unit_test(test_published_configs),
+        cmocka_unit_test(test_whole),    cmocka_unit_test(test_refusals), cmocka_unit_test(test_foreign_files),
+        cmocka_unit_test(test_families), cmocka_unit_test(test_memory)};
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
