@@ -221,7 +221,7 @@ typedef struct likeness_personalize_params {
     bool box_crop;                /* with a detector: its boxes as they are, not turned by the five points */
     bool lower_threshold;         /* for comparison: no face? The threshold falls until there is one (published code) */
     double l1_weight;             /* weight of the mean difference of the crops beside 1 - cosine; 10 in the paper */
-    likeness_consent consent;     /* a reference that looks like a photograph needs one */
+    likeness_consent consent;     /* a reference, or picture to begin from, that looks like a photograph needs one */
     int32_t iterations;           /* 0: 50; -1: none (only the unguided picture) */
     double id_scale;              /* 0: 1; the step is id_scale * sqrt(D / 16384) */
     double step_factor;           /* c_k; 0: 1 (the paper), 0.958 repeats the released code */

@@ -189,12 +189,14 @@ static likeness_status check_consent(const likeness_personalize_params *p, liken
     result->photograph = likeness_is_photograph(p->reference);
     for (int i = 0; i < p->other_count; i++)
         result->photograph = result->photograph || likeness_is_photograph(&p->others[i]);
+    if (p->base.init_image && p->base.init_image->rgb)
+        result->photograph = result->photograph || likeness_is_photograph(p->base.init_image);
     if (!result->photograph || p->consent == LIKENESS_CONSENT_SELF || p->consent == LIKENESS_CONSENT_GRANTED)
         return LIKENESS_OK;
-    return lk_fail(
-        error, LIKENESS_CONSENT,
-        "a reference looks like a photograph: say --consent self when it shows you, or --consent granted when "
-        "whoever it shows has agreed to this");
+    return lk_fail(error, LIKENESS_CONSENT,
+                   "a picture that was given looks like a photograph: say --consent self when it shows you, or "
+                   "--consent granted when "
+                   "whoever it shows has agreed to this");
 }
 
 static likeness_status check(const likeness_model *model, const likeness_personalize_params *p, lk_error *error) {

@@ -103,16 +103,17 @@ static likeness_consent consent_for(const char *name, const likeness_image *imag
     return consent;
 }
 
-int cli_consent(const cli_options *options, const likeness_image *references, int count, likeness_consent *consent) {
-    *consent = options->consent;
-    for (int i = 0; i < count && options->consent == LIKENESS_CONSENT_NONE; i++) {
-        if (!likeness_is_photograph(&references[i])) continue;
-        likeness_consent one = consent_for(options->references[i], &references[i]);
+int cli_consent(likeness_consent stated, const char *const *names, const likeness_image *images, int count,
+                likeness_consent *consent) {
+    if (stated > *consent) *consent = stated;
+    for (int i = 0; i < count && stated == LIKENESS_CONSENT_NONE; i++) {
+        if (!likeness_is_photograph(&images[i])) continue;
+        likeness_consent one = consent_for(names[i], &images[i]);
         if (one == LIKENESS_CONSENT_NONE) {
             fprintf(stderr,
                     "likeness: %s looks like a photograph: say --consent self when it shows you, or --consent granted\n"
                     "when whoever it shows has agreed to this\n",
-                    lk_path_name(options->references[i]));
+                    lk_path_name(names[i]));
             return lk_status_exit_code(LIKENESS_CONSENT);
         }
         if (one > *consent) *consent = one;

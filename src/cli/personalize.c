@@ -30,15 +30,22 @@ static void write_preview(void *user, int iteration, const likeness_image *image
     likeness_image_write(target->context, target->path, image, NULL);
 }
 
+/* "0.512", or what stands for a likeness where no face was found. */
+static const char *likeness_text(double likeness, char text[16]) {
+    if (isnan(likeness)) return "no face";
+    snprintf(text, 16, "%.3f", likeness);
+    return text;
+}
+
 static void print_scores(const likeness_personalize_result *r, double seconds) {
-    fprintf(stderr, "likeness  %.3f without guidance, %.3f with (identity encoder)\n", r->likeness_unguided,
-            r->likeness_guided);
+    char unguided[16], guided[16];
+    fprintf(stderr, "likeness  %s without guidance, %s with (identity encoder)\n",
+            likeness_text(r->likeness_unguided, unguided), likeness_text(r->likeness_guided, guided));
     for (int i = 0; i < r->people && r->people > 1; i++)
-        fprintf(stderr, isnan(r->person[i]) ? "person %d  no face of this person\n" : "person %d  %.3f\n", i + 1,
-                r->person[i]);
+        fprintf(stderr, "person %d  %s\n", i + 1, likeness_text(r->person[i], guided));
     if (!isnan(r->judge_guided)) {
-        fprintf(stderr, "judge     %.3f without guidance, %.3f with (not used for guidance)", r->judge_unguided,
-                r->judge_guided);
+        fprintf(stderr, "judge     %s without guidance, %s with (not used for guidance)",
+                likeness_text(r->judge_unguided, unguided), likeness_text(r->judge_guided, guided));
         if (!isnan(r->judge_threshold))
             fprintf(stderr, "; %s at its threshold %.3f",
                     r->judge_guided >= r->judge_threshold ? "accepted" : "not accepted", r->judge_threshold);
@@ -47,24 +54,36 @@ static void print_scores(const likeness_personalize_result *r, double seconds) {
     fprintf(stderr, "time      %.1f s for %d iterations\n", seconds, r->iterations);
 }
 
-/* The sheet beside portrait.png is portrait_sheet.png: reference | unguided | guided. */
-static likeness_status write_sheet(likeness_context *context, const char *name, const likeness_image *reference,
-                                   const likeness_personalize_result *result, const char *settings) {
+/* The sheet beside portrait.png is portrait_sheet.png: references | unguided | guided. */
+static likeness_status write_sheet(likeness_context *context, const char *name,
+                                   const likeness_personalize_params *params, const likeness_personalize_result *result,
+                                   const char *settings) {
     char path[4200];
+    int count = 0;
     cli_sheet_name(name, path, sizeof path);
-    const likeness_image *parts[3] = {reference, &result->unguided, &result->guided};
+    const likeness_image *parts[LIKENESS_MAX_PEOPLE + 2];
+    parts[count++] = params->reference;
+    for (int i = 0; i < params->other_count; i++)
+        parts[count++] = &params->others[i];
+    parts[count++] = &result->unguided;
+    parts[count++] = &result->guided;
     likeness_image sheet = {0};
-    likeness_status status = likeness_image_sheet(context, parts, 3, &sheet);
+    likeness_status status = likeness_image_sheet(context, parts, count, &sheet);
     if (status == LIKENESS_OK) status = likeness_image_write(context, path, &sheet, settings);
     if (status == LIKENESS_OK) fprintf(stderr, "sheet     %s (reference, unguided, guided)\n", path);
     likeness_image_free(&sheet);
     return status;
 }
 
+/* What a batch is sorted by; a picture without a face comes last. */
+static double rank_of(const likeness_personalize_result *r) {
+    double score = isnan(r->judge_guided) ? r->likeness_guided : r->judge_guided;
+    return isnan(score) ? -2 : score;
+}
+
 static int by_judge(const void *left, const void *right) {
     const picture *a = left, *b = right;
-    double x = isnan(a->result.judge_guided) ? a->result.likeness_guided : a->result.judge_guided;
-    double y = isnan(b->result.judge_guided) ? b->result.likeness_guided : b->result.judge_guided;
+    double x = rank_of(&a->result), y = rank_of(&b->result);
     return x < y ? 1 : x > y ? -1 : a->seed < b->seed ? -1 : 1;
 }
 
@@ -120,8 +139,7 @@ static likeness_status write_pictures(const cli_options *options, likeness_conte
             fflush(stdout);
             print_scores(&pictures[i].result, pictures[i].seconds);
             cli_report_picture(report, name, settings, &params->base, &pictures[i].result, pictures[i].seconds);
-            if (!options->no_sheet)
-                status = write_sheet(context, name, params->reference, &pictures[i].result, settings);
+            if (!options->no_sheet) status = write_sheet(context, name, params, &pictures[i].result, settings);
         }
         if (ranked)
             free(settings);
@@ -161,7 +179,10 @@ int cli_personalize(const cli_options *options) {
     likeness_status status = LIKENESS_OK;
     int code = cli_check_outputs(options);
     if (code == 0) code = read_pictures(options, references, &init);
-    if (code == 0) code = cli_consent(options, references, options->reference_count, &consent);
+    if (code == 0)
+        code = cli_consent(options->consent, options->references, references, options->reference_count, &consent);
+    if (code == 0 && options->init_image)
+        code = cli_consent(options->consent, &options->init_image, &init, 1, &consent);
     if (code == 0) code = cli_open(options, true, &context, &model);
     if (code != 0) {
         free_references(references);

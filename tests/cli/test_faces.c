@@ -114,6 +114,7 @@ static void photograph_without_consent(void **state) {
     (void)state;
     expect(9, "photograph.png looks like a photograph", TINY "-r photograph.png -o a.png");
     expect(9, "photograph.png looks like a photograph", TINY MICAH "-r photograph.png -o a.png");
+    expect(9, "photograph.png looks like a photograph", TINY MICAH "--init-img photograph.png -o a.png");
     assert_false(exists("a.png"));
     assert_false(exists("config/likeness/consent"));
 }
@@ -175,6 +176,7 @@ static void no_face_is_8(void **state) {
     expect(8, "no face was found in 10 iterations in a row",
            TINY MICAH EMBEDDER "--iterations 30 --detector '" DATA "faces/bright.onnx' -o n.png --report n.json");
     assert_true(exists("n.png") && exists("n_sheet.png"));
+    assert_non_null(strstr(output, "likeness  no face without guidance, no face with"));
     assert_int_equal(shell("cat n.json", text, sizeof text), 0);
     assert_non_null(strstr(text, "\"no_face\":\ttrue"));
     assert_non_null(strstr(text, "\"faces\":\t0"));
