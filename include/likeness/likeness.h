@@ -118,7 +118,8 @@ typedef struct likeness_load_params {
     int32_t lora_count;
     const likeness_embedding *embeddings;
     int32_t embedding_count;
-    const char *taesd; /* decoder of a tiny autoencoder (TAESD) in place of the model's; NULL: the model's */
+    const char *taesd;       /* decoder of a tiny autoencoder (TAESD) in place of the model's; NULL: the model's */
+    bool taesd_preview_only; /* ... for the previews of likeness_generate only */
     /* What the network predicts, over what the model's files say: "eps", "v", "velocity" (noise - data), "instaflow"
      * (data - noise: InstaFlow, 2-rectified flow), "diff_eps", "ddim_eps" (PeRFlow); NULL: what they say. */
     const char *prediction;
@@ -186,6 +187,10 @@ typedef struct likeness_generate_params {
     double strength; /* 0: 0.75; at most 1 */
     likeness_progress progress;
     void *progress_user;
+    /* Called every so many steps (0: never) with the picture as it looks then; it does not change the result. */
+    int32_t preview_every;
+    void (*preview)(void *user, int step, const likeness_image *image);
+    void *preview_user;
 } likeness_generate_params;
 
 likeness_status likeness_generate(likeness_model *model, const likeness_generate_params *params, likeness_image *image);

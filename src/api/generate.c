@@ -207,6 +207,29 @@ likeness_status lk_picture_take(const lk_picture_network *picture, const likenes
     return status;
 }
 
+/* The picture as step k sees it, from the latent and the prediction. A preview is no reason to fail. */
+static void show_preview(const lk_run *run, likeness_model *model, const likeness_generate_params *params, int k,
+                         const float *z, const float *m) {
+    lk_error ignored = LK_ERROR_INIT;
+    lk_picture_network *p = model->files.preview_weights ? &model->preview : &model->picture[0];
+    const lk_sampling_step *step = &run->sampling.step[k];
+    likeness_image image = {0};
+    if (!params->preview || params->preview_every <= 0 || (k + 1) % params->preview_every != 0) return;
+    float *x0 = lk_alloc(run->dimension, sizeof *x0);
+    for (size_t i = 0; x0 && i < run->dimension; i++)
+        x0[i] = (float)(step->denoised_z * (double)z[i] + step->denoised_m * (double)m[i]);
+    if (x0 &&
+        lk_preview_network_build(p, &model->files, model->context, run->latent_height, run->latent_width, &ignored) ==
+            LIKENESS_OK &&
+        lk_network_instances(&p->net, model->context, 1, &ignored) == LIKENESS_OK &&
+        lk_instance_write(p->net.instance[0], p->latent, x0, &ignored) == LIKENESS_OK &&
+        lk_instance_run(p->net.instance[0], 0, &ignored) == LIKENESS_OK &&
+        lk_picture_take(p, model, &image, &ignored) == LIKENESS_OK)
+        params->preview(params->preview_user, k + 1, &image);
+    likeness_image_free(&image);
+    lk_free(x0);
+}
+
 /* seen, predicted: one array; denoised and noise where the sampler wants them. */
 typedef struct scratch {
     float *m, *denoised, *noise;
@@ -228,6 +251,7 @@ static likeness_status sample(lk_run *run, likeness_model *model, const likeness
         LK_TRY(lk_instance_write(instance, flow->z, s->m, error));
         LK_TRY(lk_instance_run(instance, 0, error));
         LK_TRY(lk_instance_read(instance, flow->prediction, s->m, error));
+        show_preview(run, model, params, k, z, s->m);
         bool noisy = step->noise != 0;
         if (noisy) lk_mt19937_normal(&run->rng, s->noise, run->dimension);
         lk_sampling_advance(step, z, s->m, sampling->maps ? NULL : s->denoised, noisy ? s->noise : NULL,

@@ -32,7 +32,7 @@ static likeness_status name_additions(likeness_model *model, lk_error *error) {
     for (int32_t i = 0; i < files->embedding_count; i++)
         lk_text_addf(&embeddings, "%s%.100s (%.10s)", i ? ", " : "", files->embeddings[i].word,
                      files->embeddings[i].hash);
-    if (files->taesd.source.weights) {
+    if (files->taesd.source.weights && !files->preview_weights) {
         lk_hash_weights(model->context, &files->taesd.file, hex);
         lk_text_addf(&decoder, "TAESD (%s)", hex);
     }
@@ -127,7 +127,8 @@ static likeness_status open_files(likeness_model *model, const char *path, const
                                 .lora_count = (int32_t)loras,
                                 .embeddings = embedding,
                                 .embedding_count = (int32_t)embeddings,
-                                .taesd = params->taesd};
+                                .taesd = params->taesd,
+                                .taesd_preview_only = params->taesd_preview_only};
     if (status == LIKENESS_OK) status = lk_model_open_with(&model->files, path, &options, error);
     lk_free(lora);
     lk_free(embedding);
@@ -176,6 +177,7 @@ likeness_status likeness_load_with(likeness_context *context, const char *path, 
 void likeness_unload(likeness_model *model) {
     if (!model) return;
     lk_network_close(&model->text.net);
+    lk_network_close(&model->preview.net);
     lk_network_close(&model->encode.net);
     for (int i = 0; i < 2; i++) {
         lk_network_close(&model->flow[i].net);

@@ -46,6 +46,7 @@ struct likeness_model {
     int discriminators; /* set so far: names their weights apart in the set that the decoder shares */
     lk_text_network text;
     lk_flow_network flow[2];       /* without and with the gradient */
+    lk_picture_network preview;    /* where previews have a decoder of their own */
     lk_picture_network picture[2]; /* decoder alone; decoder, encoder and gradient */
     lk_encode_network encode;      /* of the picture that image to image begins from */
 };

@@ -273,6 +273,26 @@ likeness_status lk_picture_network_build(lk_picture_network *picture, const lk_m
     return build_picture(picture, &r, height, width, false, error);
 }
 
+static likeness_status build_preview_once(void *user, lk_error *error) {
+    const request *r = user;
+    lk_picture_network *p = r->network;
+    LK_TRY(lk_network_begin(&p->net, r->model->preview_weights, error));
+    lk_graph *g = p->net.graph;
+    p->latent = lk_graph_input(g, "latent", lk_shape4(1, r->model->taesd.latent_channels, p->height, p->width), LK_F32);
+    p->picture = lk_taesd_decode(&r->model->taesd, g, p->latent);
+    lk_graph_output(g, p->picture, "picture");
+    return lk_network_finish(&p->net, r->context, error);
+}
+
+likeness_status lk_preview_network_build(lk_picture_network *picture, const lk_model *model, likeness_context *context,
+                                         int32_t height, int32_t width, lk_error *error) {
+    if (!model->preview_weights) return lk_picture_network_build(picture, model, NULL, context, height, width, error);
+    if (picture->net.plan && picture->height == height && picture->width == width) return LIKENESS_OK;
+    lk_network_close(&picture->net);
+    *picture = (lk_picture_network){.net = picture->net, .height = height, .width = width};
+    return fit(&picture->net, context, build_preview_once, &(request){picture, model, NULL, context}, error);
+}
+
 likeness_status lk_picture_pull_build(lk_picture_network *picture, const lk_model *model, likeness_context *context,
                                       int32_t height, int32_t width, lk_error *error) {
     const request r = {picture, model, NULL, context};

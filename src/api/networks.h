@@ -114,6 +114,9 @@ likeness_status lk_encode_network_build(lk_encode_network *encode, const lk_mode
 likeness_status lk_picture_network_build(lk_picture_network *picture, const lk_model *model,
                                          const lk_onnx_network *encoder, likeness_context *context, int32_t height,
                                          int32_t width, lk_error *error);
+/* For previews: the tiny decoder that the model has for them, else like lk_picture_network_build without an encoder. */
+likeness_status lk_preview_network_build(lk_picture_network *picture, const lk_model *model, likeness_context *context,
+                                         int32_t height, int32_t width, lk_error *error);
 /* The decoder alone, pulling a cotangent of the picture back to the latent. */
 likeness_status lk_picture_pull_build(lk_picture_network *picture, const lk_model *model, likeness_context *context,
                                       int32_t height, int32_t width, lk_error *error);

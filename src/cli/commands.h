@@ -27,6 +27,14 @@ int cli_run_doctor(likeness_context *context, bool table);
 /* "out.png" or "out_%03d.png" with index filled in; a batch without a pattern gets "_1" ... before the ending. */
 void cli_output_name(const cli_options *options, int index, char *name, size_t bytes);
 
+typedef struct cli_preview {
+    likeness_context *context;
+    const char *path;
+} cli_preview;
+/* The callback of previews; `user` is a cli_preview. One that cannot be written is not worth ending the run for: the
+ * picture itself will say so. */
+void cli_write_preview(void *user, int step, const likeness_image *image);
+
 /* "portrait_sheet.png" for "portrait.png". */
 void cli_sheet_name(const char *picture, char *name, size_t bytes);
 /* Refuses output files whose folder is missing or cannot be written to, before any work: 0 or the exit code. */

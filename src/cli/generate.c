@@ -111,6 +111,12 @@ static int generate(const cli_options *options, pictures *given) {
     cli_progress_start(&progress, options->progress);
     params.progress = cli_progress_step;
     params.progress_user = &progress;
+    cli_preview preview = {context, options->preview};
+    if (options->preview) {
+        params.preview = cli_write_preview;
+        params.preview_user = &preview;
+        params.preview_every = options->preview_interval;
+    }
     cli_report report;
     cli_report_start(&report, context, "generate");
     for (int i = 0; i < options->batch && status == LIKENESS_OK; i++) {

@@ -13,6 +13,7 @@ enum {
     OPT_LORA,
     OPT_EMBEDDING,
     OPT_TAESD,
+    OPT_TAESD_PREVIEW,
     OPT_STEPS,
     OPT_CFG,
     OPT_FROM,
@@ -64,7 +65,7 @@ typedef struct cli_command_row {
     const char *positional, *help, *example;
 } cli_command_row;
 
-enum { CLI_OPTION_COUNT = 55, CLI_COMMAND_COUNT = 6 };
+enum { CLI_OPTION_COUNT = 56, CLI_COMMAND_COUNT = 6 };
 
 extern const cli_option_row cli_option_table[CLI_OPTION_COUNT];
 extern const cli_command_row cli_command_table[CLI_COMMAND_COUNT];

@@ -190,6 +190,9 @@ static bool set_option(cli_options *o, const cli_option_row *row, const char *ar
     case OPT_TAESD:
         o->load.taesd = argument;
         return true;
+    case OPT_TAESD_PREVIEW:
+        o->load.taesd_preview_only = true;
+        return true;
     case OPT_EMA:
         o->load.averaged = true;
         return true;

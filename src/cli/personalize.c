@@ -18,18 +18,6 @@ typedef struct picture {
     double seconds;
 } picture;
 
-typedef struct preview_target {
-    likeness_context *context;
-    const char *path;
-} preview_target;
-
-/* A preview that cannot be written is not worth ending the run for; the picture itself will say so. */
-static void write_preview(void *user, int iteration, const likeness_image *image) {
-    preview_target *target = user;
-    (void)iteration;
-    likeness_image_write(target->context, target->path, image, NULL);
-}
-
 /* "0.512", or what stands for a likeness where no face was found. */
 static const char *likeness_text(double likeness, char text[16]) {
     if (isnan(likeness)) return "no face";
@@ -192,7 +180,7 @@ int cli_personalize(const cli_options *options) {
     fprintf(stderr, "device    %s\n", likeness_device_name(context));
     cli_progress progress;
     cli_progress_start(&progress, options->progress);
-    preview_target target = {context, options->preview};
+    cli_preview target = {context, options->preview};
     likeness_personalize_params params = {.reference = references,
                                           .others = references + 1,
                                           .other_count = options->reference_count - 1,
@@ -202,7 +190,7 @@ int cli_personalize(const cli_options *options) {
     params.base.progress = cli_progress_step;
     params.base.progress_user = &progress;
     if (options->preview) {
-        params.preview = write_preview;
+        params.preview = cli_write_preview;
         params.preview_user = &target;
         params.preview_every = options->preview_interval;
     }

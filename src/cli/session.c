@@ -144,6 +144,12 @@ void cli_output_name(const cli_options *options, int index, char *name, size_t b
     }
 }
 
+void cli_write_preview(void *user, int step, const likeness_image *image) {
+    const cli_preview *preview = user;
+    (void)step;
+    likeness_image_write(preview->context, preview->path, image, NULL);
+}
+
 void cli_sheet_name(const char *picture, char *name, size_t bytes) {
     const char *dot = strrchr(picture, '.');
     int stem = dot && !strchr(dot, '/') ? (int)(dot - picture) : (int)strlen(picture);

@@ -161,9 +161,13 @@ static likeness_status open_index(lk_model *model, lk_error *error) {
 
 typedef enum component { TOKENIZER, TEXT, UNET, VAE } component;
 
+static bool tiny_decodes(const lk_model *model) {
+    return model->taesd.source.weights && model->taesd.source.weights == model->picture_weights;
+}
+
 /* Where a tiny decoder takes its place the large one is checked, but not kept. */
 static lk_weights *decoder_weights(const lk_model *model) {
-    return model->taesd.source.weights ? NULL : model->picture_weights;
+    return tiny_decodes(model) ? NULL : model->picture_weights;
 }
 
 static likeness_status open_component(lk_model *model, component which, const char *name, lk_error *error) {
@@ -308,6 +312,16 @@ static likeness_status add_embeddings(lk_model *model, const lk_model_options *o
     return LIKENESS_OK;
 }
 
+static likeness_status open_taesd(lk_model *model, const lk_model_options *options, lk_error *error) {
+    if (!options->taesd) return LIKENESS_OK;
+    if (options->taesd_preview_only) {
+        model->preview_weights = lk_weights_create(options->precise);
+        if (!model->preview_weights) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open a model");
+    }
+    return lk_taesd_open(&model->taesd, options->taesd,
+                         options->taesd_preview_only ? model->preview_weights : model->picture_weights, error);
+}
+
 static likeness_status open_all(lk_model *model, const char *path, const lk_model_options *options, lk_error *error) {
     lk_weights **sets[] = {&model->text_weights, &model->unet_weights, &model->picture_weights, &model->encode_weights};
     LK_TRY(copy_text(&model->folder, path, error));
@@ -320,7 +334,7 @@ static likeness_status open_all(lk_model *model, const char *path, const lk_mode
         *sets[i] = lk_weights_create(options->precise);
         if (!*sets[i]) return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to open a model");
     }
-    if (options->taesd) LK_TRY(lk_taesd_open(&model->taesd, options->taesd, model->picture_weights, error));
+    LK_TRY(open_taesd(model, options, error));
     LK_TRY(lk_directory_exists(path) ? open_folder(model, options->prediction, error)
                                      : open_file(model, options, error));
     model->prediction_said = options->prediction != NULL;
@@ -345,7 +359,7 @@ likeness_status lk_model_open(lk_model *model, const char *path, bool precise, l
 }
 
 lk_value lk_model_decode(const lk_model *model, lk_graph *graph, lk_value latent) {
-    if (model->taesd.source.weights) return lk_taesd_decode(&model->taesd, graph, latent);
+    if (tiny_decodes(model)) return lk_taesd_decode(&model->taesd, graph, latent);
     lk_value decoded = lk_vae_decode(&model->vae, graph, lk_vae_unscale(&model->vae, graph, latent), NULL);
     return lk_scale_shift(graph, decoded, 0.5f, 0.5f);
 }
@@ -355,6 +369,7 @@ void lk_model_close(lk_model *model) {
     lk_weights_destroy(model->unet_weights);
     lk_weights_destroy(model->picture_weights);
     lk_weights_destroy(model->encode_weights);
+    lk_weights_destroy(model->preview_weights);
     for (int32_t i = 0; i < model->lora_count; i++)
         lk_lora_close(&model->loras[i]);
     lk_free(model->loras);

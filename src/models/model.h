@@ -30,7 +30,8 @@ typedef struct lk_model_options {
     int32_t lora_count;
     const lk_embedding_use *embeddings;
     int32_t embedding_count;
-    const char *taesd; /* a tiny autoencoder's file, whose decoder takes the place of the model's; NULL: none */
+    const char *taesd;       /* a tiny autoencoder's file, whose decoder takes the place of the model's; NULL: none */
+    bool taesd_preview_only; /* ... in previews only */
 } lk_model_options;
 
 typedef struct lk_model {
@@ -44,7 +45,7 @@ typedef struct lk_model {
     lk_embedding *embeddings;
     int32_t embedding_count;
     lk_family family;
-    bool averaged; /* the U-Net's averaged weights were taken */
+    bool averaged;                  /* the U-Net's averaged weights were taken */
     char *name;                     /* of the model, never NULL */
     int32_t size;                   /* side of its pictures */
     int32_t steps;                  /* default number of steps, 0: not said */
@@ -55,8 +56,9 @@ typedef struct lk_model {
     lk_clip_text text;
     lk_unet unet;
     lk_vae vae;
-    lk_taesd taesd; /* its source has no weights where there is none */
+    lk_taesd taesd; /* its source has no weights where there is none, else picture_weights or preview_weights */
     lk_weights *text_weights, *unet_weights, *picture_weights, *encode_weights;
+    lk_weights *preview_weights; /* of a tiny decoder for previews, else NULL */
 } lk_model;
 
 /* After a failure nothing is open. Graphs, plans and instances must be destroyed before the model is closed. */
