@@ -231,6 +231,10 @@ typedef struct likeness_personalize_params {
     double id_scale;              /* 0: 1; the step is id_scale * sqrt(D / 16384) */
     double step_factor;           /* c_k; 0: 1 (the paper), 0.958 repeats the released code */
     double until;                 /* stop at this likeness; 0: never */
+    /* The discriminator is a classifier: what is wanted is its class target_class, counted from 0; the loss is -100 log
+     * p, and "likeness" everywhere is p. A reference is not needed; the judge compares with it where there is one. */
+    bool classify;
+    int32_t target_class;
     likeness_method method;
     int32_t reading;       /* 0 = A, 1 = B, 2 = C (docs/methods/rectifid.md) */
     bool recompute;        /* one network instance that recomputes instead of one a segment; same bytes, less memory */

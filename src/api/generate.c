@@ -275,8 +275,8 @@ likeness_status lk_run_sample(lk_run *run, likeness_model *model, const likeness
 static likeness_status decode(const lk_run *run, likeness_model *model, const float *z, likeness_image *image,
                               lk_error *error) {
     lk_picture_network *picture = &model->picture[0];
-    LK_TRY(lk_picture_network_build(picture, &model->files, NULL, model->context, run->latent_height, run->latent_width,
-                                    error));
+    LK_TRY(lk_picture_network_build(picture, &model->files, NULL, -1, model->context, run->latent_height,
+                                    run->latent_width, error));
     LK_TRY(lk_network_instances(&picture->net, model->context, 1, error));
     LK_TRY(lk_instance_write(picture->net.instance[0], picture->latent, z, error));
     LK_TRY(lk_instance_run(picture->net.instance[0], 0, error));

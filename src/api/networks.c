@@ -220,14 +220,21 @@ static lk_value centred_square(lk_graph *g, lk_value x) {
 
 static void build_guide(lk_picture_network *p, const lk_onnx_network *encoder) {
     lk_graph *g = p->net.graph;
-    lk_value embedding = lk_onnx_embed(encoder, g, centred_square(g, lk_clamp(g, p->picture, 0, 1)));
-    lk_shape shape = lk_graph_shape(g, embedding);
+    lk_value seen = centred_square(g, lk_clamp(g, p->picture, 0, 1));
+    p->reference = LK_NO_VALUE;
+    if (p->target >= 0) {
+        p->score = lk_onnx_log_probability(encoder, g, seen, p->target);
+    } else {
+        lk_value embedding = lk_onnx_embed(encoder, g, seen);
+        lk_shape shape = lk_graph_shape(g, embedding);
+        if (lk_graph_status(g, &(lk_error)LK_ERROR_INIT) != LIKENESS_OK) return;
+        p->reference = lk_graph_input(g, "reference", shape, LK_F32);
+        p->score = lk_cosine(g, embedding, p->reference);
+    }
     if (lk_graph_status(g, &(lk_error)LK_ERROR_INIT) != LIKENESS_OK) return;
-    p->reference = lk_graph_input(g, "reference", shape, LK_F32);
-    p->cosine = lk_cosine(g, embedding, p->reference);
-    lk_graph_output(g, p->cosine, "cosine");
+    lk_graph_output(g, p->score, "score");
     p->cotangent = lk_graph_input(g, "cotangent", lk_shape1(1), LK_F32);
-    p->net.gradient_section = lk_graph_gradient(g, &p->cosine, &p->cotangent, 1, &p->latent, 1, &p->latent_gradient);
+    p->net.gradient_section = lk_graph_gradient(g, &p->score, &p->cotangent, 1, &p->latent, 1, &p->latent_gradient);
     lk_graph_output(g, p->latent_gradient, "gradient");
 }
 
@@ -254,23 +261,27 @@ static likeness_status build_picture_once(void *user, lk_error *error) {
 }
 
 static likeness_status build_picture(lk_picture_network *picture, const request *r, int32_t height, int32_t width,
-                                     bool pulling, lk_error *error) {
+                                     int32_t target, bool pulling, lk_error *error) {
     bool guiding = r->encoder != NULL;
     if (picture->net.plan && picture->height == height && picture->width == width && picture->guiding == guiding &&
-        picture->pulling == pulling)
+        picture->target == target && picture->pulling == pulling)
         return LIKENESS_OK;
     lk_network_close(&picture->net);
-    *picture = (lk_picture_network){
-        .net = picture->net, .height = height, .width = width, .guiding = guiding, .pulling = pulling};
+    *picture = (lk_picture_network){.net = picture->net,
+                                    .height = height,
+                                    .width = width,
+                                    .guiding = guiding,
+                                    .target = target,
+                                    .pulling = pulling};
     return fit(&picture->net, r->context, build_picture_once, &(request){r->network, r->model, r->encoder, r->context},
                error);
 }
 
 likeness_status lk_picture_network_build(lk_picture_network *picture, const lk_model *model,
-                                         const lk_onnx_network *encoder, likeness_context *context, int32_t height,
-                                         int32_t width, lk_error *error) {
+                                         const lk_onnx_network *encoder, int32_t target, likeness_context *context,
+                                         int32_t height, int32_t width, lk_error *error) {
     const request r = {picture, model, encoder, context};
-    return build_picture(picture, &r, height, width, false, error);
+    return build_picture(picture, &r, height, width, target, false, error);
 }
 
 static likeness_status build_preview_once(void *user, lk_error *error) {
@@ -286,17 +297,18 @@ static likeness_status build_preview_once(void *user, lk_error *error) {
 
 likeness_status lk_preview_network_build(lk_picture_network *picture, const lk_model *model, likeness_context *context,
                                          int32_t height, int32_t width, lk_error *error) {
-    if (!model->preview_weights) return lk_picture_network_build(picture, model, NULL, context, height, width, error);
+    if (!model->preview_weights)
+        return lk_picture_network_build(picture, model, NULL, -1, context, height, width, error);
     if (picture->net.plan && picture->height == height && picture->width == width) return LIKENESS_OK;
     lk_network_close(&picture->net);
-    *picture = (lk_picture_network){.net = picture->net, .height = height, .width = width};
+    *picture = (lk_picture_network){.net = picture->net, .height = height, .width = width, .target = -1};
     return fit(&picture->net, context, build_preview_once, &(request){picture, model, NULL, context}, error);
 }
 
 likeness_status lk_picture_pull_build(lk_picture_network *picture, const lk_model *model, likeness_context *context,
                                       int32_t height, int32_t width, lk_error *error) {
     const request r = {picture, model, NULL, context};
-    return build_picture(picture, &r, height, width, true, error);
+    return build_picture(picture, &r, height, width, -1, true, error);
 }
 
 /* ---- crops ---- */

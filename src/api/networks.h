@@ -3,7 +3,8 @@
  *   text     ids [1,L]                                              -> hidden [1,L,C]
  *   flow     z [1,C,h,w], time, context (, weight)                  -> prediction m(z), its gradient with respect to z
  *   encode   picture [1,3,H,W] in 0..1                              -> latent [1,C,h,w], the mean
- *   picture  latent [1,C,h,w] (, embedding of the reference)        -> picture (, cosine, its gradient)
+ *   picture  latent [1,C,h,w] (, embedding of the reference)        -> picture (, score, its gradient): the cosine, or
+ *                                                                      a classifier's log-probability of a class
  *   embed    picture [1,3,S,S] in 0..1                              -> embedding [1,D]
  *   crop     picture [1,3,H,W], a theta a slot (face_align.h)       -> crops, embeddings; with a reference a slot the
  *                                                                      gradient of cosines with respect to the picture
@@ -52,9 +53,10 @@ typedef struct lk_flow_network {
 typedef struct lk_picture_network {
     lk_network net;
     int32_t height, width; /* of the latent */
-    bool guiding;          /* with encoder, cosine and gradient */
+    bool guiding;          /* with encoder, score and gradient */
+    int32_t target;        /* class of a classifier; -1: the score is the cosine with the reference */
     bool pulling;          /* cotangent of the picture -> gradient of the latent */
-    lk_value latent, reference, picture, cosine, cotangent, latent_gradient;
+    lk_value latent, reference, picture, score, cotangent, latent_gradient;
 } lk_picture_network;
 
 typedef struct lk_encode_network {
@@ -110,10 +112,10 @@ likeness_status lk_flow_network_build(lk_flow_network *flow, const lk_model *mod
                                       lk_error *error);
 likeness_status lk_encode_network_build(lk_encode_network *encode, const lk_model *model, likeness_context *context,
                                         int32_t height, int32_t width, lk_error *error);
-/* encoder NULL: only the decoder. */
+/* encoder NULL: only the decoder. target: a class of the encoder, -1 for none. */
 likeness_status lk_picture_network_build(lk_picture_network *picture, const lk_model *model,
-                                         const lk_onnx_network *encoder, likeness_context *context, int32_t height,
-                                         int32_t width, lk_error *error);
+                                         const lk_onnx_network *encoder, int32_t target, likeness_context *context,
+                                         int32_t height, int32_t width, lk_error *error);
 /* For previews: the tiny decoder that the model has for them, else like lk_picture_network_build without an encoder. */
 likeness_status lk_preview_network_build(lk_picture_network *picture, const lk_model *model, likeness_context *context,
                                          int32_t height, int32_t width, lk_error *error);

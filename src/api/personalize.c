@@ -4,7 +4,8 @@
  *   segment      a step of the sampler, forward    one instance a step keeps that step's activations; with one instance
  *   segment_vjp  its gradient                      for all of them the forward pass is run again before the gradient
  *   loss         decoder and identity encoder, forward and gradient; L = 100 (1 - cosine); of the whole picture, or of
- *                faces or a box in it (api/crops.h)
+ *                faces or a box in it (api/crops.h); with a classifier -100 log p of the wanted class, and p counts as
+ *                the likeness
  *
  * Both ways give the same bytes: a network's result depends on its inputs alone. */
 #include "api/crops.h"
@@ -123,7 +124,8 @@ static likeness_status loss_of(void *user, const double *latent, double *loss, d
                                lk_error *error) {
     guide *g = user;
     lk_instance *instance = g->picture->net.instance[0];
-    float cosine = 0;
+    float score = 0;
+    bool class = g->picture->target >= 0;
     LK_TRY(put(g, instance, g->picture->latent, latent, error));
     LK_TRY(lk_instance_run(instance, 0, error));
     if (g->parts) {
@@ -133,9 +135,9 @@ static likeness_status loss_of(void *user, const double *latent, double *loss, d
             gradient[i] = (double)g->latent[i];
         return LIKENESS_OK;
     }
-    LK_TRY(lk_instance_read(instance, g->picture->cosine, &cosine, error));
-    *likeness = (double)cosine;
-    *loss = loss_scale * (1 - (double)cosine);
+    LK_TRY(lk_instance_read(instance, g->picture->score, &score, error));
+    *likeness = class ? exp((double)score) : (double)score;
+    *loss = loss_scale * (class ? -(double)score : 1 - (double)score);
     if (!gradient) return LIKENESS_OK;
     LK_TRY(lk_instance_run(instance, g->picture->net.gradient_section, error));
     return get(g, instance, g->picture->latent_gradient, gradient, error);
@@ -183,10 +185,12 @@ static bool on_step(void *user, const lk_guidance_step *step) {
 
 /* ---- setting up ---- */
 
+static bool has_reference(const likeness_personalize_params *p) { return p->reference && p->reference->rgb; }
+
 /* A picture that looks like a photograph shows somebody; whose consent there is has to be said. */
 static likeness_status check_consent(const likeness_personalize_params *p, likeness_personalize_result *result,
                                      lk_error *error) {
-    result->photograph = likeness_is_photograph(p->reference);
+    result->photograph = has_reference(p) && likeness_is_photograph(p->reference);
     for (int i = 0; i < p->other_count; i++)
         result->photograph = result->photograph || likeness_is_photograph(&p->others[i]);
     if (p->base.init_image && p->base.init_image->rgb)
@@ -204,7 +208,9 @@ static likeness_status check(const likeness_model *model, const likeness_persona
         return lk_fail(error, LIKENESS_UNSUPPORTED,
                        "%s has no identity encoder to guide with; give one with --discriminator FILE.onnx",
                        model->files.folder);
-    if (!p->reference || !p->reference->rgb) return lk_fail(error, LIKENESS_USAGE, "there is no reference picture");
+    if (!p->classify && !has_reference(p)) return lk_fail(error, LIKENESS_USAGE, "there is no reference picture");
+    if (p->classify && p->target_class < 0)
+        return lk_fail(error, LIKENESS_USAGE, "there is no class %d", (int)p->target_class);
     if (p->other_count < 0 || p->other_count > LIKENESS_MAX_PEOPLE - 1 || (p->other_count > 0 && !p->others))
         return lk_fail(error, LIKENESS_USAGE, "at most %d people in one picture", LIKENESS_MAX_PEOPLE);
     if (p->iterations < -1 || p->iterations > 1000000)
@@ -267,15 +273,19 @@ static likeness_status place_loss(guide *g, lk_error *error) {
         LK_TRY(lk_network_instances(&g->picture->net, model->context, 1, error));
         return lk_crops_start(&g->crops, model, g->params, run->height, run->width, error);
     }
-    LK_TRY(lk_picture_network_build(g->picture, &model->files, &model->identity.network, model->context,
+    int32_t target = g->params->classify ? g->params->target_class : -1;
+    LK_TRY(lk_picture_network_build(g->picture, &model->files, &model->identity.network, target, model->context,
                                     run->latent_height, run->latent_width, error));
     LK_TRY(lk_network_instances(&g->picture->net, model->context, 1, error));
-    LK_TRY(lk_encoder_embed(&model->identity, model, g->params->reference, &reference, error));
-    likeness_status status = lk_instance_write(g->picture->net.instance[0], g->picture->reference, reference, error);
+    likeness_status status = LIKENESS_OK;
+    if (target < 0) {
+        LK_TRY(lk_encoder_embed(&model->identity, model, g->params->reference, &reference, error));
+        status = lk_instance_write(g->picture->net.instance[0], g->picture->reference, reference, error);
+    }
     if (status == LIKENESS_OK)
         status = lk_instance_write(g->picture->net.instance[0], g->picture->cotangent, &cotangent, error);
     lk_free(reference);
-    if (status != LIKENESS_OK || !model->judge.present) return status;
+    if (status != LIKENESS_OK || !model->judge.present || !has_reference(g->params)) return status;
     LK_TRY(
         lk_embed_network_build(&model->judge.embed, &model->judge.network, model->files.size, model->context, error));
     return lk_network_instances(&model->judge.embed.net, model->context, 1, error);
@@ -345,6 +355,7 @@ static likeness_status score(guide *g, lk_error *error) {
     likeness_personalize_result *r = g->result;
     lk_encoder *judge = &g->model->judge;
     const lk_onnx_preprocessing *p = &judge->network.preprocessing;
+    if (!has_reference(g->params)) return LIKENESS_OK; /* the judge has nothing to compare with */
     r->judge_threshold = judge->present && p->has_threshold ? p->threshold : NAN;
     if (g->parts) {
         double person[LIKENESS_MAX_PEOPLE], mean;
@@ -364,7 +375,7 @@ static likeness_status personalize(guide *g, lk_run *run, lk_error *error) {
     int iterations = p->iterations == 0 ? 50 : p->iterations < 0 ? 0 : p->iterations;
     LK_TRY(check(g->model, p, error));
     LK_TRY(check_consent(p, g->result, error));
-    g->parts = lk_crops_wanted(g->model, p);
+    g->parts = !p->classify && lk_crops_wanted(g->model, p);
     LK_TRY(lk_run_start(run, g->model, &p->base, error));
     LK_TRY(check_sampling(&run->sampling, p, error));
     LK_TRY(make_room(g->result, run->sampling.count, iterations, error));

@@ -45,6 +45,7 @@ static void add_guidance(lk_image_texts *settings, const likeness_model *model, 
     if (p->step_factor > 0 && p->step_factor != 1) add_double(settings, "Guidance step factor", error, p->step_factor);
     if (p->reading) add(settings, "Guidance reading", error, "%c", 'A' + p->reading);
     if (p->until > 0) add_double(settings, "Guidance until", error, p->until);
+    if (p->classify) add(settings, "Target class", error, "%d", (int)p->target_class);
     add(settings, "Discriminator hash", error, "%s", model->identity.hash);
     if (model->detector.present) {
         add(settings, "Detector hash", error, "%s", model->detector.hash);

@@ -36,6 +36,7 @@ const cli_option_row cli_option_table[] = {
     {OPT_READING, "reading", "A|B|C", "how offsets accumulate (default: A)", CLI_PERSONALIZE},
     {OPT_DISCRIMINATOR, "discriminator", "FILE", "ONNX file that replaces the identity encoder",
      CLI_PERSONALIZE | CLI_COMPARE},
+    {OPT_TARGET_CLASS, "target-class", "K", "want class K of the discriminator, a classifier", CLI_PERSONALIZE},
     {OPT_ENCODER_INPUT, "encoder-input", "HOW", "arcface, sface, imagenet, clip or MEAN/STD",
      CLI_PERSONALIZE | CLI_COMPARE},
     {OPT_JUDGE, "judge", "FILE", "ONNX file that scores and never guides", CLI_PERSONALIZE | CLI_COMPARE},

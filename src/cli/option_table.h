@@ -22,6 +22,7 @@ enum {
     OPT_CLIP_SKIP,
     OPT_STRENGTH,
     OPT_DISCRIMINATOR,
+    OPT_TARGET_CLASS,
     OPT_ITERATIONS,
     OPT_ID_SCALE,
     OPT_STEP_FACTOR,
@@ -65,7 +66,7 @@ typedef struct cli_command_row {
     const char *positional, *help, *example;
 } cli_command_row;
 
-enum { CLI_OPTION_COUNT = 56, CLI_COMMAND_COUNT = 6 };
+enum { CLI_OPTION_COUNT = 57, CLI_COMMAND_COUNT = 6 };
 
 extern const cli_option_row cli_option_table[CLI_OPTION_COUNT];
 extern const cli_command_row cli_command_table[CLI_COMMAND_COUNT];

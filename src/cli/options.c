@@ -310,6 +310,7 @@ static bool set_option(cli_options *o, const cli_option_row *row, const char *ar
     if (row->id == 's') least = -1, most = INT64_MAX - 1000; /* a batch counts on from it */
     if (row->id == 'W' || row->id == 'H') most = 16384;
     if (row->id == OPT_ITERATIONS) least = 0, most = 100000;
+    if (row->id == OPT_TARGET_CLASS) least = 0, most = 1000000;
     if (!parse_int(argument, least, most, row->name, &whole)) return false;
     switch (row->id) {
     case 's':
@@ -333,6 +334,10 @@ static bool set_option(cli_options *o, const cli_option_row *row, const char *ar
     /* The library's 0 means default; "none" is -1 there. */
     case OPT_ITERATIONS:
         o->iterations = whole == 0 ? -1 : (int)whole;
+        break;
+    case OPT_TARGET_CLASS:
+        o->classify = true;
+        o->target_class = (int)whole;
         break;
     case OPT_PREVIEW_INTERVAL:
         o->preview_interval = (int)whole;

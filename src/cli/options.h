@@ -32,6 +32,8 @@ typedef struct cli_options {
     int clip_skip;
     likeness_sampler sampler;
     likeness_scheduler scheduler;
+    bool classify; /* --target-class was given */
+    int target_class;
     double cfg_scale, strength, id_scale, step_factor, until;
     likeness_load_params load;
     double lora_weights[CLI_MOST_LORAS]; /* load.lora_count of them, and their paths */

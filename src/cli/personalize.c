@@ -25,10 +25,16 @@ static const char *likeness_text(double likeness, char text[16]) {
     return text;
 }
 
-static void print_scores(const likeness_personalize_result *r, double seconds) {
+static void print_scores(const likeness_personalize_params *params, const likeness_personalize_result *r,
+                         double seconds) {
     char unguided[16], guided[16];
-    fprintf(stderr, "likeness  %s without guidance, %s with (identity encoder)\n",
-            likeness_text(r->likeness_unguided, unguided), likeness_text(r->likeness_guided, guided));
+    if (params->classify)
+        fprintf(stderr, "class %-3d %s without guidance, %s with (probability by the discriminator)\n",
+                params->target_class, likeness_text(r->likeness_unguided, unguided),
+                likeness_text(r->likeness_guided, guided));
+    else
+        fprintf(stderr, "likeness  %s without guidance, %s with (identity encoder)\n",
+                likeness_text(r->likeness_unguided, unguided), likeness_text(r->likeness_guided, guided));
     for (int i = 0; i < r->people && r->people > 1; i++)
         fprintf(stderr, "person %d  %s\n", i + 1, likeness_text(r->person[i], guided));
     if (!isnan(r->judge_guided)) {
@@ -42,7 +48,7 @@ static void print_scores(const likeness_personalize_result *r, double seconds) {
     fprintf(stderr, "time      %.1f s for %d iterations\n", seconds, r->iterations);
 }
 
-/* The sheet beside portrait.png is portrait_sheet.png: references | unguided | guided. */
+/* The sheet beside portrait.png is portrait_sheet.png: references, if any | unguided | guided. */
 static likeness_status write_sheet(likeness_context *context, const char *name,
                                    const likeness_personalize_params *params, const likeness_personalize_result *result,
                                    const char *settings) {
@@ -50,7 +56,7 @@ static likeness_status write_sheet(likeness_context *context, const char *name,
     int count = 0;
     cli_sheet_name(name, path, sizeof path);
     const likeness_image *parts[LIKENESS_MAX_PEOPLE + 2];
-    parts[count++] = params->reference;
+    if (params->reference) parts[count++] = params->reference;
     for (int i = 0; i < params->other_count; i++)
         parts[count++] = &params->others[i];
     parts[count++] = &result->unguided;
@@ -58,7 +64,8 @@ static likeness_status write_sheet(likeness_context *context, const char *name,
     likeness_image sheet = {0};
     likeness_status status = likeness_image_sheet(context, parts, count, &sheet);
     if (status == LIKENESS_OK) status = likeness_image_write(context, path, &sheet, settings);
-    if (status == LIKENESS_OK) fprintf(stderr, "sheet     %s (reference, unguided, guided)\n", path);
+    if (status == LIKENESS_OK)
+        fprintf(stderr, "sheet     %s (%sunguided, guided)\n", path, params->reference ? "reference, " : "");
     likeness_image_free(&sheet);
     return status;
 }
@@ -94,6 +101,8 @@ static void fill_params(const cli_options *o, likeness_personalize_params *p) {
     p->method = o->method;
     p->reading = o->reading;
     p->recompute = o->recompute;
+    p->classify = o->classify;
+    p->target_class = o->target_class;
     p->box = o->box;
     p->reference_box = o->reference_box;
     p->box_crop = o->box_crop;
@@ -125,7 +134,7 @@ static likeness_status write_pictures(const cli_options *options, likeness_conte
         if (status == LIKENESS_OK) {
             printf("%s\n", name);
             fflush(stdout);
-            print_scores(&pictures[i].result, pictures[i].seconds);
+            print_scores(params, &pictures[i].result, pictures[i].seconds);
             cli_report_picture(report, name, settings, &params->base, &pictures[i].result, pictures[i].seconds);
             if (!options->no_sheet) status = write_sheet(context, name, params, &pictures[i].result, settings);
         }
@@ -156,8 +165,12 @@ static void free_references(likeness_image *references) {
 }
 
 int cli_personalize(const cli_options *options) {
-    if (options->reference_count == 0) {
+    if (options->reference_count == 0 && !options->classify) {
         fprintf(stderr, "likeness personalize: needs --reference FILE, a picture of the person\n");
+        return 2;
+    }
+    if (options->classify && !options->discriminator) {
+        fprintf(stderr, "likeness personalize: --target-class needs --discriminator FILE, a classifier\n");
         return 2;
     }
     likeness_context *context;
@@ -181,9 +194,10 @@ int cli_personalize(const cli_options *options) {
     cli_progress progress;
     cli_progress_start(&progress, options->progress);
     cli_preview target = {context, options->preview};
-    likeness_personalize_params params = {.reference = references,
+    int people = options->reference_count;
+    likeness_personalize_params params = {.reference = people > 0 ? references : NULL,
                                           .others = references + 1,
-                                          .other_count = options->reference_count - 1,
+                                          .other_count = people > 0 ? people - 1 : 0,
                                           .consent = consent};
     fill_params(options, &params);
     if (options->init_image) params.base.init_image = &init;

@@ -52,5 +52,8 @@ const char *lk_onnx_operator(size_t index, const char **limits);
 lk_value lk_onnx_preprocess(const lk_onnx_network *network, lk_graph *graph, lk_value picture);
 /* lk_onnx_preprocess, lk_onnx_network_build, and the embedding [N,D]. */
 lk_value lk_onnx_embed(const lk_onnx_network *network, lk_graph *graph, lk_value picture);
+/* The same for a classifier: [N], the logarithm of the probability of class `target`, counted from 0. The output is
+ * taken for logits unless a Softmax, LogSoftmax or Sigmoid makes it. */
+lk_value lk_onnx_log_probability(const lk_onnx_network *network, lk_graph *graph, lk_value picture, int32_t target);
 
 #endif

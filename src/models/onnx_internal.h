@@ -8,6 +8,7 @@
  *   onnx_norm.c       norms and pooling
  *   onnx_move.c       reshape, cut, join, pad
  *   onnx_resize.c     resampling
+ *   onnx_classify.c   classifiers as discriminators
  *
  * A value of the file is either a number array (known while building) or a value of the graph. */
 #ifndef LK_MODELS_ONNX_INTERNAL_H

@@ -317,6 +317,36 @@ static void compares(void **state) {
     likeness_image_free(&other);
 }
 
+/* The tiny encoder's embedding taken for the logits of a classifier: no reference, and p grows. */
+static void wanted_class(void **state) {
+    (void)state;
+    need_model();
+    likeness_personalize_params params = guided(6);
+    likeness_personalize_result with, without;
+    params.classify = true;
+    params.target_class = 1;
+    ok(likeness_personalize(model, &params, &with));
+    params.reference = NULL;
+    ok(likeness_personalize(model, &params, &without));
+    assert_true(same_logs(&with, &without));
+    assert_true(same_bytes(&with.guided, &without.guided));
+    assert_true(isnan(without.judge_guided) && !isnan(with.judge_guided));
+    for (int i = 0; i <= without.iterations; i++)
+        assert_true(fabs(without.log[i].loss + 100 * log(without.log[i].likeness)) < 1e-3);
+    printf("probability %.4f without guidance, %.4f with\n", without.likeness_unguided, without.likeness_guided);
+    assert_true(without.likeness_guided > without.likeness_unguided);
+    likeness_personalize_result_free(&with);
+    likeness_personalize_result_free(&without);
+    params.target_class = 1000;
+    assert_int_equal(likeness_personalize(model, &params, &without), LIKENESS_USAGE);
+    assert_non_null(strstr(likeness_message(context), "no class 1000"));
+    /* And back to the person. */
+    params = guided(1);
+    ok(likeness_personalize(model, &params, &with));
+    assert_true(with.likeness_guided <= 1 && !isnan(with.judge_guided));
+    likeness_personalize_result_free(&with);
+}
+
 static void another_discriminator(void **state) {
     (void)state;
     need_model();
@@ -569,6 +599,7 @@ int main(void) {
         cmocka_unit_test(id_scale_and_factor_scale_the_step),
         cmocka_unit_test(compares),
         cmocka_unit_test(another_discriminator),
+        cmocka_unit_test(wanted_class),
         cmocka_unit_test(nonsense_is_refused),
         cmocka_unit_test(little_memory),
         cmocka_unit_test(too_large_for_a_block),

@@ -254,7 +254,15 @@ static void refuses_before_work(void **state) {
     expect(run("personalize " TINY REFERENCE "-p x --steps 65 -o '%s/x.png'", folder), 2, "64");
     expect(run("personalize " TINY REFERENCE "-p x --discriminator '%s/text.png' -o '%s/x.png'", folder, folder), 3,
            "text.png");
+    expect(run("personalize " TINY "-p x --target-class 1 -o '%s/x.png'", folder), 2, "--discriminator");
+    expect(run("personalize " TINY "-p x --target-class 99 --discriminator '%s' -o '%s/x.png'",
+               LIKENESS_SOURCE_DIR "/tests/data/models/tiny/identity_encoder.onnx", folder),
+           2, "no class 99");
     assert_false(exists("x.png"));
+    expect(run("personalize " TINY "-p x --iterations 1 --target-class 1 --discriminator '%s' -o '%s/class.png'",
+               LIKENESS_SOURCE_DIR "/tests/data/models/tiny/identity_encoder.onnx", folder),
+           0, "class 1");
+    assert_true(exists("class.png") && exists("class_sheet.png"));
 }
 
 static void odd_prompts(void **state) {

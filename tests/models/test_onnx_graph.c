@@ -48,6 +48,32 @@ static void test_preprocessing(void **state) {
     lk_onnx_network_close(&network);
 }
 
+/* ---- classifiers ---- */
+
+static void test_classifiers(void **state) {
+    (void)state;
+    static const char *const names[] = {"onnx_class_logits", "onnx_class_probabilities", "onnx_class_logarithms"};
+    for (int i = 0; i < 3; i++) {
+        lk_error error = LK_ERROR_INIT;
+        model_case c;
+        lk_onnx_network network;
+        char path[600];
+        case_begin(&c, names[i], true);
+        snprintf(path, sizeof path, "%s/network.onnx", c.folder);
+        assert_ok(lk_onnx_network_open(&network, path, "net", c.weights, &error), &error);
+        case_graph(&c);
+        lk_value picture = case_input(&c, "picture");
+        case_output(&c, lk_onnx_log_probability(&network, c.graph, picture, 2), "output_0", "cotangent_0");
+        case_gradient(&c, &picture, (const char *const[]){"gradient"}, 1);
+        case_check(&c);
+        lk_onnx_log_probability(&network, c.graph, picture, 5);
+        assert_int_equal(lk_graph_status(c.graph, &error), LIKENESS_USAGE);
+        assert_non_null(strstr(error.message, "no class 5"));
+        case_end(&c);
+        lk_onnx_network_close(&network);
+    }
+}
+
 /* ---- refusals ---- */
 
 static uint8_t *network_bytes(const char *name, size_t *size) {
@@ -271,9 +297,10 @@ static void test_yunet(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_networks),          cmocka_unit_test(test_preprocessing),
-                                       cmocka_unit_test(test_refusals),          cmocka_unit_test(test_memory),
-                                       cmocka_unit_test(test_bad_preprocessing), cmocka_unit_test(test_yunet)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_networks),    cmocka_unit_test(test_preprocessing),
+                                       cmocka_unit_test(test_classifiers), cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_memory),      cmocka_unit_test(test_bad_preprocessing),
+                                       cmocka_unit_test(test_yunet)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     if (case_device()) lk_device_close(case_device());
     return failed;

@@ -236,10 +236,10 @@ static void p4_decoder_encoder_cosine(void **state) {
     assert_ok(
         lk_onnx_network_open(&encoder, MODELS "/onnx_residual/network.onnx", "identity", model.picture_weights, &error),
         &error);
-    assert_ok(lk_picture_network_build(&picture, &model, &encoder, context, 9, 7, &error), &error);
+    assert_ok(lk_picture_network_build(&picture, &model, &encoder, -1, context, 9, 7, &error), &error);
     stage s = {.net = &picture.net,
                .wrt = picture.latent,
-               .output = picture.cosine,
+               .output = picture.score,
                .cotangent = picture.cotangent,
                .gradient = picture.latent_gradient};
     random_state = 11;

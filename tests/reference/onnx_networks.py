@@ -210,6 +210,28 @@ def preprocessing():
                    gradient=gradient.float()), os.path.join(DATA, 'onnx_preprocessing', 'case.safetensors'))
 
 
+def classifier():
+    """One classifier three times, ending in logits, probabilities and their logarithms: the log-probability of class 2 and
+    its gradient are the same."""
+    for end in ('logits', 'probabilities', 'logarithms'):
+        torch.manual_seed(15)
+        n = Net(17, half(2, 3, 10, 8))
+        x = n.conv('pixels', 6, 3, 2, 1)
+        x = n.add('Relu', [x], F.relu(n.value[x]))
+        x = n.add('GlobalAveragePool', [x], n.value[x].mean((2, 3), keepdim=True))
+        x = n.add('Flatten', [x], n.value[x].flatten(1), axis=1)
+        x = z = n.gemm(x, 5)
+        if end == 'probabilities':
+            x = n.add('Softmax', [x], n.value[x].softmax(1), axis=1)
+        if end == 'logarithms':
+            x = n.add('LogSoftmax', [x], n.value[x].log_softmax(1), axis=1)
+        y, v = n.value[z].log_softmax(1)[:, 2], half(2)
+        gradient, = torch.autograd.grad((y * v).sum(), n.x, retain_graph=True)
+        n.finish('class_' + end, [x], {'likeness.mean': '0', 'likeness.std': '1'})
+        save_file(dict(picture=n.x.detach().half(), output_0=y.detach().float(), cotangent_0=v.half(), gradient=gradient.float()),
+                  os.path.join(DATA, 'onnx_class_' + end, 'case.safetensors'))
+
+
 def yunet(path):
     session = onnxruntime.InferenceSession(path)
     outputs = [o.name for o in session.get_outputs()]
@@ -246,5 +268,6 @@ if __name__ == '__main__':
     classic()
     odd()
     preprocessing()
+    classifier()
     if len(sys.argv) > 1:
         yunet(sys.argv[1])
