@@ -194,11 +194,12 @@ static void settings_make_the_same_picture(void **state) {
         again.init_image = r.params.init_image;
         ok(likeness_generate(model, &again, &second));
         assert_memory_equal(first.rgb, second.rgb, SIDE * SIDE * 3);
-        /* Not because all pictures are the same. */
-        again.seed++;
-        likeness_image_free(&second);
-        ok(likeness_generate(model, &again, &second));
-        assert_memory_not_equal(first.rgb, second.rgb, SIDE * SIDE * 3);
+        if (i == 0) { /* not because all pictures are the same */
+            again.seed++;
+            likeness_image_free(&second);
+            ok(likeness_generate(model, &again, &second));
+            assert_memory_not_equal(first.rgb, second.rgb, SIDE * SIDE * 3);
+        }
         likeness_image_free(&first);
         likeness_image_free(&second);
         likeness_text_free(settings);
