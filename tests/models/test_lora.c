@@ -261,6 +261,9 @@ static void test_keys(void **state) {
         {"base_model.model.up_blocks.0.resnets.1.conv2.lora_A.weight", "unet_up_blocks_0_resnets_1_conv2"},
         {"base_model.model.text_model.encoder.layers.3.mlp.fc1.lora_B.default.weight",
          "text_encoder_encoder_layers_3_mlp_fc1"},
+        {"unet.base_model.model.conv_in.lora_A.weight", "unet_conv_in"},
+        {"text_encoder.base_model.model.text_model.encoder.layers.3.mlp.fc2.lora_A.weight",
+         "text_encoder_encoder_layers_3_mlp_fc2"},
         {"unet.down_blocks.0.downsamplers.0.conv.lora_B.weight", "unet_down_blocks_0_downsamplers_0_conv"}};
     char module[LK_LORA_NAME];
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
