@@ -262,6 +262,35 @@ static void no_face_ends_the_run(void **state) {
     likeness_unload(model);
 }
 
+/* Guidance makes the picture a little darker each time, and from pass 2 on this detector finds no face any more: three
+ * steps with the last place, seven without one, then the best picture, of pass 1. */
+static void a_face_is_lost_on_the_way(void **state) {
+    (void)state;
+    likeness_model *model = model_with(FACES "edge.onnx");
+    likeness_personalize_params params = guided(30);
+    likeness_personalize_result r, one;
+    params.reference = &lorelei;
+    refused(likeness_personalize(model, &params, &r), LIKENESS_NO_FACE, "10 iterations in a row");
+    assert_true(r.no_face && r.iterations == 11);
+    for (int i = 0; i <= 11; i++) {
+        assert_int_equal(r.log[i].faces, i < 2);
+        assert_int_equal(isnan(r.log[i].likeness), i >= 2);
+        /* gradient_norms of row i made the step from pass i - 1. */
+        for (int k = 0; k < 3 && i > 0; k++)
+            assert_int_equal(r.gradient_norms[3 * i + k] > 0, i - 1 <= 4);
+        assert_true(i < 6 || r.offset_norms[3 * i] == r.offset_norms[3 * 5]);
+    }
+    assert_true(r.log[4].loss < r.log[2].loss &&
+                r.log[2].loss < r.log[1].loss); /* steps that help, at the last place */
+    assert_true(r.log[5].loss == 200 && r.likeness_guided == r.log[1].likeness);
+    params.iterations = 1;
+    ok(likeness_personalize(model, &params, &one));
+    assert_memory_equal(one.guided.rgb, r.guided.rgb, 16 * 16 * 3);
+    likeness_personalize_result_free(&r);
+    likeness_personalize_result_free(&one);
+    likeness_unload(model);
+}
+
 static void references_need_one_face(void **state) {
     (void)state;
     likeness_model *model = model_with(FACES "none.onnx");
@@ -434,8 +463,9 @@ int main(void) {
         cmocka_unit_test(a_face_as_pytorch),         cmocka_unit_test(two_people_in_any_order),
         cmocka_unit_test(one_of_two_is_missing),     cmocka_unit_test(a_box_as_pytorch),
         cmocka_unit_test(boxes_of_a_detector),       cmocka_unit_test(no_face_ends_the_run),
-        cmocka_unit_test(references_need_one_face),  cmocka_unit_test(photographs_need_consent),
-        cmocka_unit_test(what_does_not_go_together), cmocka_unit_test(memory_runs_out),
+        cmocka_unit_test(a_face_is_lost_on_the_way), cmocka_unit_test(references_need_one_face),
+        cmocka_unit_test(photographs_need_consent),  cmocka_unit_test(what_does_not_go_together),
+        cmocka_unit_test(memory_runs_out),
     };
     return cmocka_run_group_tests_name("faces", tests, NULL, leave_nothing);
 }

@@ -74,7 +74,7 @@ def face_points(x, y, side):
     return [[x + side * a, y + side * b] for a, b in ((.31, .42), (.69, .41), (.5, .62), (.34, .8), (.67, .79))]
 
 
-def write_detector(path, faces, brightness=None):
+def write_detector(path, faces, brightness=None, steep=4.0):
     """YuNet's twelve outputs for frames of 32 x 32: `faces` are (x, y, side) with centres in different cells of stride 8.
     brightness: faces are there only while the mean of the picture (0..255, over the whole frame) is above it."""
     score = np.full((16, 1), -9, np.float32)
@@ -86,12 +86,12 @@ def write_detector(path, faces, brightness=None):
         box[i] = [(x + side / 2) / 8 - column, (y + side / 2) / 8 - row, np.log(side / 8), np.log(side / 8)]
         points[i] = [v / 8 - c for p in face_points(x, y, side) for v, c in zip(p, (column, row))]
     nodes, weights, outputs = [], {}, []
-    weights['mean.w'] = np.full((1, 3, 32, 32), 1 / 3072, np.float32)
+    weights['mean.w'] = np.full((1, 3, 32, 32), 1 / 2048, np.float32)         # exact in f16: 3/2 of the mean
     nodes.append(helper.make_node('Conv', ['input', 'mean.w'], ['mean'], kernel_shape=[32, 32]))
     weights['one'] = np.array([1, 1, 1], np.int64)
     nodes.append(helper.make_node('Reshape', ['mean', 'one'], ['brightness']))
-    weights['steep'] = np.array([0.0 if brightness is None else 4.0], np.float32)
-    weights['edge'] = np.array([0.0 if brightness is None else -4.0 * brightness], np.float32)
+    weights['steep'] = np.array([0.0 if brightness is None else steep / 1.5], np.float32)
+    weights['edge'] = np.array([0.0 if brightness is None else -steep * brightness], np.float32)
     nodes += [helper.make_node('Mul', ['brightness', 'steep'], ['scaled']), helper.make_node('Add', ['scaled', 'edge'], ['light'])]
     weights['nothing'] = np.array([0], np.float32)
     nodes.append(helper.make_node('Mul', ['brightness', 'nothing'], ['none']))
@@ -152,5 +152,6 @@ def write_all(folder):
     write_detector(os.path.join(folder, 'none.onnx'), [])
     write_detector(os.path.join(folder, 'even.onnx'), [(0, 1, 7), (8, 6, 8)])   # neither is clearly the larger
     write_detector(os.path.join(folder, 'bright.onnx'), [ONE], 145)
+    write_detector(os.path.join(folder, 'edge.onnx'), [ONE], 105.073, 200.0)    # the tiny model's picture is lost in pass 2
     write_encoder(os.path.join(folder, 'embedder.onnx'), 1, 112, 20)
     write_encoder(os.path.join(folder, 'judge.onnx'), 2, 48, 12, {'likeness.threshold': '0.3'})
