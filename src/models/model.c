@@ -228,7 +228,12 @@ static likeness_status take_prediction(const char *said, lk_prediction *predicti
 static likeness_status open_folder(lk_model *model, const char *said, lk_error *error) {
     static const char *const names[] = {"tokenizer", "text_encoder", "unet", "vae"};
     LK_TRY(open_index(model, error));
+    lk_prediction found = model->scheduler.prediction;
     LK_TRY(take_prediction(said, &model->scheduler.prediction, error));
+    if (model->scheduler.prediction != found) { /* the folder's numbers belong to another kind of sampling */
+        model->steps = 0;
+        model->guidance = 0;
+    }
     for (int i = TOKENIZER; i <= VAE; i++)
         LK_TRY(open_component(model, (component)i, names[i], error));
     return LIKENESS_OK;
