@@ -199,8 +199,7 @@ static likeness_status check_consent(const likeness_personalize_params *p, liken
         return LIKENESS_OK;
     return lk_fail(error, LIKENESS_CONSENT,
                    "a picture that was given looks like a photograph: say --consent self when it shows you, or "
-                   "--consent granted when "
-                   "whoever it shows has agreed to this");
+                   "--consent granted when whoever it shows has agreed to this");
 }
 
 static likeness_status check(const likeness_model *model, const likeness_personalize_params *p, lk_error *error) {
