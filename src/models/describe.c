@@ -6,6 +6,7 @@
 #include "io/onnx.h"
 #include "models/checkpoint.h"
 #include "models/model.h"
+#include "models/onnx_graph.h"
 
 #include <string.h>
 
@@ -199,6 +200,31 @@ static void add_values(lk_text *out, const char *what, const lk_onnx_value *valu
     }
 }
 
+/* The file's operators with how often each occurs, and which of them are not known. */
+static void add_operators(lk_text *out, const lk_onnx_model *model) {
+    const char *limits, *known;
+    bool all = true;
+    for (int pass = 0; pass < 2; pass++) {
+        lk_text_add(out, pass == 0 ? "operators:" : all ? "" : "not supported:");
+        for (size_t n = 0; n < model->node_count; n++) {
+            const char *op = model->nodes[n].op;
+            size_t count = 0, first = n, i = 0;
+            for (size_t k = model->node_count; k-- > 0;)
+                if (strcmp(model->nodes[k].op, op) == 0) count++, first = k;
+            if (first != n) continue;
+            while ((known = lk_onnx_operator(i, &limits)) && strcmp(known, op) != 0)
+                i++;
+            if (!known) all = false;
+            if (pass == 0 || !known) lk_text_addf(out, " %.60s %zu", op, count);
+        }
+        if (pass == 0 || !all) lk_text_add(out, "\n");
+    }
+    lk_text_add(out, "supported operators:");
+    for (size_t i = 0; (known = lk_onnx_operator(i, &limits)) != NULL; i++)
+        lk_text_addf(out, " %s", known);
+    lk_text_add(out, "\n");
+}
+
 static likeness_status describe_onnx(lk_text *out, const char *path, lk_error *error) {
     lk_onnx_model model;
     LK_TRY(lk_onnx_read(&model, path, error));
@@ -208,6 +234,7 @@ static likeness_status describe_onnx(lk_text *out, const char *path, lk_error *e
     add_values(out, "output", model.outputs, model.output_count);
     for (size_t i = 0; i < model.metadata_count && i < 24; i++)
         add_entry(out, model.metadata_keys[i], model.metadata_values[i]);
+    add_operators(out, &model);
     lk_onnx_free(&model);
     return LIKENESS_OK;
 }

@@ -26,7 +26,9 @@ static void test_files(void **state) {
     SAYS(DATA "models/tiny/unet", "U-Net in diffusers' layout", "F16");
     SAYS(DATA "models/tiny/vae/diffusion_pytorch_model.safetensors", "autoencoder");
     SAYS(DATA "models/tiny/text_encoder/model.safetensors", "CLIP text encoder");
-    SAYS(DATA "models/tiny/judge.onnx", "ONNX network, opset", "input: ", "[N,3,8,8]", "likeness.threshold: 0.25");
+    SAYS(DATA "models/tiny/judge.onnx", "ONNX network, opset", "input: ", "[N,3,8,8]", "likeness.threshold: 0.25",
+         "operators: Conv 1 Relu 1 ", "\nsupported operators: Conv ConvTranspose");
+    SAYS(DATA "onnx/good.onnx", "operators: Custom 1 Add 1\n", "not supported: Custom 1\n");
     SAYS(DATA "loras/kohya.safetensors", "LoRA", "dialect: kohya", "79 of the U-Net, 12 of the text encoder",
          "rank: 1 to 4, with alpha", "273, ", "F16", "ss_network_module: networks.lora");
     SAYS(DATA "loras/diffusers.safetensors", "dialect: diffusers\n", "32 of the U-Net, 8 of the text", "no alpha",
