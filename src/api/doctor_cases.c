@@ -128,6 +128,11 @@ static lk_value convolution_rgb(lk_doctor_graph *d) {
                             1, 1);
 }
 
+static lk_value batch_matmul(lk_doctor_graph *d) {
+    lk_value a = in(d, lk_shape3(3, 13, 21)), b = in(d, lk_shape3(3, 19, 21));
+    return lk_batch_matmul(d->graph, a, b, false, true);
+}
+
 static lk_value attention_cross(lk_doctor_graph *d) {
     lk_value q = in(d, lk_shape3(2, 37, 48)), k = in(d, lk_shape3(2, 77, 48)), v = in(d, lk_shape3(2, 77, 48));
     return lk_attention(d->graph, q, k, v, 2, 0, false, LK_NO_VALUE);
@@ -299,6 +304,7 @@ static const lk_doctor_case cases[] = {
     {"conv2d", "depthwise 5x5 stride 2, 17, 9x9", convolution_depthwise},
     {"conv2d", "3x3, 3 to 8 channels, 17x13", convolution_rgb},
     {"conv2d", "3x3, 21, residual of itself", convolution_skip},
+    {"batch_matmul", "3 of 13x21 by 21x19", batch_matmul},
     {"attention", "37 x 77 keys, 2 heads of 24", attention_cross},
     {"attention", "causal 13, 1 head of 40", attention_causal},
     {"attention", "mask, key bias, 3 extra columns", attention_masked},
