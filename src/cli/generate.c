@@ -119,6 +119,7 @@ static int generate(const cli_options *options, pictures *given) {
     }
     cli_report report;
     cli_report_start(&report, context, "generate");
+    cli_report_loaded(&report, model);
     for (int i = 0; i < options->batch && status == LIKENESS_OK; i++) {
         char name[4096];
         cli_output_name(options, i, name, sizeof name);

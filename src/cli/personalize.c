@@ -228,6 +228,7 @@ int cli_personalize(const cli_options *options) {
     if (status == LIKENESS_OK && options->rank) qsort(pictures, (size_t)done, sizeof *pictures, by_judge);
     cli_report report;
     cli_report_start(&report, context, "personalize");
+    cli_report_loaded(&report, model);
     if (options->rank && options->batch > 1) cli_report_ranked(&report);
     cli_report_consent(&report, consent, done > 0 && pictures[0].result.photograph);
     if (status == LIKENESS_OK) status = write_pictures(options, context, model, &params, pictures, done, &report);

@@ -26,6 +26,19 @@ void cli_report_start(cli_report *report, likeness_context *context, const char 
     report->pictures = cJSON_AddArrayToObject(report->root, "pictures");
 }
 
+void cli_report_loaded(cli_report *report, const likeness_model *model) {
+    const char *line = likeness_load_report(model);
+    if (!line[0]) return;
+    cJSON *list = cJSON_AddArrayToObject(report->root, "loaded");
+    while (list && *line) {
+        char text[512];
+        size_t length = strcspn(line, "\n");
+        snprintf(text, sizeof text, "%.*s", (int)length, line);
+        cJSON_AddItemToArray(list, cJSON_CreateString(text));
+        line += length + (line[length] == '\n');
+    }
+}
+
 void cli_report_consent(cli_report *report, likeness_consent consent, bool photograph) {
     static const char *const words[] = {"none stated", "self", "granted"};
     cJSON_AddStringToObject(report->root, "consent", words[consent]);

@@ -14,6 +14,8 @@ void cli_report_start(cli_report *report, likeness_context *context, const char 
 void cli_report_picture(cli_report *report, const char *path, const char *settings,
                         const likeness_generate_params *params, const likeness_personalize_result *result,
                         double seconds);
+/* What was merged into the model when it was loaded, line by line. */
+void cli_report_loaded(cli_report *report, const likeness_model *model);
 /* Whose consent the reference has, for the whole run. */
 void cli_report_consent(cli_report *report, likeness_consent consent, bool photograph);
 /* The pictures were sorted by the judge: its numbers are no independent measure of them any more. */

@@ -345,9 +345,10 @@ likeness_status lk_lora_open(lk_lora *lora, const lk_lora_use *use, const lk_lor
         lora->name ? read_lora(&r) : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory to read a LoRA");
     if (lora->name && lk_ends_with(lora->name, ".safetensors")) lora->name[strlen(lora->name) - 12] = 0;
     if (status == LIKENESS_OK) {
-        lk_text_addf(
-            report, "%s, weight %g: %d modules of the U-Net, %d of the text encoder, %d keys without a place\n%s", path,
-            lora->weight, (int)lora->unet_modules, (int)lora->text_modules, (int)lora->unmatched, lk_text_get(&lines));
+        lk_text_addf(report,
+                     "%s, weight %g: %d modules of the U-Net, %d of the text encoder, %d keys without a place\n%s",
+                     lora->name, lora->weight, (int)lora->unet_modules, (int)lora->text_modules, (int)lora->unmatched,
+                     lk_text_get(&lines));
         if (lora->unmatched)
             lk_text_addf(notes, "%s: %d of its %zu keys have no place in this model: %s%s\n", path,
                          (int)lora->unmatched, lora->file.count, lk_text_get(&r.strangers),

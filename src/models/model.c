@@ -311,8 +311,8 @@ static likeness_status add_embeddings(lk_model *model, const lk_model_options *o
         lk_embedding *e = &model->embeddings[model->embedding_count++];
         LK_TRY(lk_embedding_add(e, &options->embeddings[i], &model->tokenizer, model->text_weights,
                                 model->text.config.width, error));
-        lk_text_addf(&model->report, "%s: %d vectors, written \"%.200s\" in a prompt\n", options->embeddings[i].path,
-                     (int)e->vectors, e->word);
+        lk_text_addf(&model->report, "%s: %d vectors, written \"%.200s\" in a prompt\n",
+                     lk_path_name(options->embeddings[i].path), (int)e->vectors, e->word);
     }
     return LIKENESS_OK;
 }

@@ -238,6 +238,33 @@ static void counts_a_batch(void **state) {
     assert_true(same_file("n_01.png", "k_1.png") && !exists("k.png"));
 }
 
+#define FILES LIKENESS_SOURCE_DIR "/tests/data/"
+
+static void brings_files(void **state) {
+    (void)state;
+    NEED_DEVICE();
+    expect(run("generate " TINY "-p 'red zork' --lora '" FILES "loras/kohya.safetensors:0.5' --embedding '" FILES
+               "embeddings/hill house.safetensors:zork' --taesd '" FILES "models/taesd' --report '%s/f.json' "
+               "--preview '%s/f_preview.png' --preview-interval 1 -o '%s/f.png'",
+               folder, folder, folder),
+           0, "f.png");
+    assert_true(exists("f_preview.png"));
+    char *report = NULL;
+    size_t bytes = 0;
+    assert_true(read_file("f.json", &report, &bytes));
+    report[bytes - 1] = 0;
+    assert_non_null(strstr(report, "79 modules of the U-Net, 12 of the text encoder, 0 keys without a place"));
+    assert_null(strstr(report, "tests/data")); /* no paths */
+    free(report);
+    expect(run("inspect '%s/f.png'", folder), 0, "kohya:0.5");
+    expect(run("generate --from '%s/f.png' " TINY "-o '%s/again.png'", folder, folder), 0, "other LoRA");
+    expect(run("inspect '" FILES "loras/kohya.safetensors'"), 0, "dialect: kohya");
+    expect(run("generate " TINY "-p x --lora '" FILES "resize.bin' -o '%s/x.png'", folder), 3, "resize.bin");
+    expect(run("generate " TINY "-p x --lora '" FILES "none.safetensors:2' -o '%s/x.png'", folder), 10,
+           "none.safetensors");
+    expect(run("generate -m '" FILES "loras/kohya.safetensors' -p x -o '%s/x.png'", folder), 3, "--lora");
+}
+
 static void refuses_before_work(void **state) {
     (void)state;
     NEED_DEVICE();
@@ -429,6 +456,7 @@ int main(void) {
         cmocka_unit_test(generates_the_same_bytes),
         cmocka_unit_test(samples_as_told),
         cmocka_unit_test(counts_a_batch),
+        cmocka_unit_test(brings_files),
         cmocka_unit_test(refuses_before_work),
         cmocka_unit_test(odd_prompts),
         cmocka_unit_test(personalizes),
