@@ -25,6 +25,7 @@ float value(float x) {
     case 11: return lk_gelu_tanh_derivative(x);
     case 12: return lk_quick_gelu(x);
     case 13: return lk_quick_gelu_derivative(x);
+    case 14: return lk_expm1(x);
     }
     return 0.0;
 }

@@ -58,6 +58,7 @@ static const struct {
     {"gelu_tanh'", gelu_tanh_slope, 1, 4e-7},
     {"quick_gelu", quick_gelu, 1, 4e-7},
     {"quick_gelu'", quick_gelu_slope, 1, 4e-7},
+    {"expm1", expm1, 1e-37, 6e-7},
 };
 
 static float from_bits(uint32_t bits) {
