@@ -277,6 +277,26 @@ void likeness_personalize_result_free(likeness_personalize_result *result);
 /* True for a picture that looks like a photograph rather than a drawing: personalize then wants a consent. */
 bool likeness_is_photograph(const likeness_image *image);
 
+/* What a call takes of the device, in bytes, beyond what this context holds already. Nothing is taken to find out. */
+typedef struct likeness_memory_plan {
+    uint64_t weights;       /* of all networks that the call needs */
+    uint64_t step;          /* activations of one sampling step, with its gradient if there is one */
+    uint64_t picture;       /* of decoder and encoder, with their gradient */
+    uint64_t other;         /* of text encoder, encoder of the reference, judge */
+    int32_t copies;         /* of `step`: one a sampling step, or one for all of them */
+    int32_t step_pieces;    /* above 1: the gradient computes all but one of so many pieces of the forward pass again */
+    int32_t picture_pieces; /* the same for the picture */
+    bool in_turn;           /* step and picture use the same memory; the text encoder leaves the device after use */
+    uint64_t need;          /* the most at one time */
+    uint64_t unsaved;       /* what `need` would be with nothing saved */
+    uint64_t left;          /* what the device or max_memory still has; UINT64_MAX: not known */
+} likeness_memory_plan;
+/* The plan of likeness_generate, or of likeness_personalize when `personalize` is not NULL (then params may be NULL).
+ * LIKENESS_OUT_OF_MEMORY, with numbers in the message, when the call would not fit. Faces' own networks, which are
+ * small, are not counted. */
+likeness_status likeness_plan_memory(likeness_model *model, const likeness_generate_params *params,
+                                     const likeness_personalize_params *personalize, likeness_memory_plan *plan);
+
 /* Cosine of two pictures by the identity encoder and by the judge (NaN where there is none); with a detector, of the
  * largest face of each. */
 likeness_status likeness_compare(likeness_model *model, const likeness_image *a, const likeness_image *b,

@@ -98,7 +98,7 @@ static likeness_status place(lk_detector *d, likeness_context *context, const lk
     d->frame = *frame;
     if (!same) {
         lk_network_close(&d->net);
-        LK_TRY(lk_network_begin(&d->net, d->weights, error));
+        LK_TRY(lk_network_begin(&d->net, d->weights, 1, error));
         d->picture = lk_graph_input(d->net.graph, "picture", lk_shape4(1, 3, frame->height, frame->width), LK_F32);
         lk_face_detector_build(&d->file, d->net.graph, d->picture, d->outputs);
         LK_TRY(lk_network_finish(&d->net, context, error));

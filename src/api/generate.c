@@ -2,7 +2,7 @@
  *
  *   z <- noise of the seed, or the noised latent of a picture;
  *   for each step of the sampler's table: m <- network(z, time, prompt), z <- step(z, m);   picture <- decode(z) */
-#include "api/model.h"
+#include "api/memory_plan.h"
 
 #include "base/memory.h"
 #include "base/text.h"
@@ -156,16 +156,6 @@ likeness_status lk_run_begin(lk_run *run, likeness_model *model, float *z, lk_er
 
 /* ---- the flow network ---- */
 
-likeness_status lk_run_flow(const lk_run *run, likeness_model *model, bool gradient, bool sparing, lk_error *error) {
-    lk_flow_network *flow = &model->flow[gradient];
-    for (int batched = !sparing; batched >= 0; batched--) {
-        LK_TRY(lk_flow_network_build(flow, &model->files, model->context, run->latent_height, run->latent_width,
-                                     run->guided_free, batched && run->guided_free, gradient, error));
-        if (flow->net.instance_count > 0 || lk_network_bytes(&flow->net, 1) <= lk_memory_left(model->context)) break;
-    }
-    return lk_network_instances(&flow->net, model->context, 1, error);
-}
-
 likeness_status lk_flow_set_prompt(const lk_flow_network *flow, int instance, const lk_run *run, lk_error *error) {
     lk_instance *i = flow->net.instance[instance];
     LK_TRY(lk_instance_write(i, flow->context[1], run->context[1], error));
@@ -239,13 +229,14 @@ static likeness_status sample(lk_run *run, likeness_model *model, const likeness
                               const scratch *s, lk_error *error) {
     lk_flow_network *flow = &model->flow[0];
     const lk_sampling *sampling = &run->sampling;
-    LK_TRY(lk_run_flow(run, model, false, false, error));
-    LK_TRY(lk_flow_set_prompt(flow, 0, run, error));
+    LK_TRY(lk_network_instances(&flow->net, model->context, 1, error));
     lk_instance *instance = flow->net.instance[0];
     for (int k = 0; k < sampling->count; k++) {
         const lk_sampling_step *step = &sampling->step[k];
         if (!lk_progress(params, "sample", k, sampling->count, NAN))
             return lk_fail(error, LIKENESS_INTERRUPTED, "interrupted after %d of %d steps", k, sampling->count);
+        /* A preview may have used the same memory. */
+        if (k == 0 || flow->net.arena) LK_TRY(lk_flow_set_prompt(flow, 0, run, error));
         LK_TRY(lk_flow_set_time(flow, 0, model, step->time, error));
         lk_sampling_see(step, z, s->m, run->dimension);
         LK_TRY(lk_instance_write(instance, flow->z, s->m, error));
@@ -272,11 +263,8 @@ likeness_status lk_run_sample(lk_run *run, likeness_model *model, const likeness
     return status;
 }
 
-static likeness_status decode(const lk_run *run, likeness_model *model, const float *z, likeness_image *image,
-                              lk_error *error) {
+static likeness_status decode(likeness_model *model, const float *z, likeness_image *image, lk_error *error) {
     lk_picture_network *picture = &model->picture[0];
-    LK_TRY(lk_picture_network_build(picture, &model->files, NULL, -1, model->context, run->latent_height,
-                                    run->latent_width, error));
     LK_TRY(lk_network_instances(&picture->net, model->context, 1, error));
     LK_TRY(lk_instance_write(picture->net.instance[0], picture->latent, z, error));
     LK_TRY(lk_instance_run(picture->net.instance[0], 0, error));
@@ -287,14 +275,18 @@ likeness_status likeness_generate(likeness_model *model, const likeness_generate
                                   likeness_image *image) {
     lk_error *error = lk_context_begin(model->context);
     lk_run run;
+    const lk_memory_wish wish = {.target = -1, .copies = 1};
+    likeness_memory_plan plan;
     *image = (likeness_image){0};
     LK_TRY(lk_run_start(&run, model, params, error));
     float *z = lk_alloc(run.dimension, sizeof *z);
     likeness_status status = z ? LIKENESS_OK : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for a latent");
+    if (status == LIKENESS_OK) status = lk_memory_plan(model, &run, &wish, &plan, error);
     if (status == LIKENESS_OK) status = lk_run_text(&run, model, params, error);
+    if (status == LIKENESS_OK) status = lk_memory_settle(model, &wish, &plan, error);
     if (status == LIKENESS_OK) status = lk_run_begin(&run, model, z, error);
     if (status == LIKENESS_OK) status = lk_run_sample(&run, model, params, z, error);
-    if (status == LIKENESS_OK) status = decode(&run, model, z, image, error);
+    if (status == LIKENESS_OK) status = decode(model, z, image, error);
     lk_free(z);
     lk_run_end(&run);
     return status;

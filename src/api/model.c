@@ -1,6 +1,6 @@
 /* api/model.c - loading and unloading a model and its encoders, and what names it in pictures (hashes: hashes.c). */
 #include "api/hashes.h"
-#include "api/model.h"
+#include "api/memory_plan.h"
 
 #include "base/file.h"
 #include "base/hash.h"
@@ -176,6 +176,7 @@ likeness_status likeness_load_with(likeness_context *context, const char *path, 
 
 void likeness_unload(likeness_model *model) {
     if (!model) return;
+    lk_memory_release(model);
     lk_network_close(&model->text.net);
     lk_network_close(&model->preview.net);
     lk_network_close(&model->encode.net);

@@ -44,6 +44,7 @@ struct likeness_model {
     lk_crop_network crop; /* of the identity encoder */
     lk_weights *judge_weights;
     int discriminators; /* set so far: names their weights apart in the set that the decoder shares */
+    lk_arena *arena;    /* of flow and picture network, when they are used in turn (memory_plan.h) */
     lk_text_network text;
     lk_flow_network flow[2];       /* without and with the gradient */
     lk_picture_network preview;    /* where previews have a decoder of their own */
@@ -91,8 +92,6 @@ likeness_status lk_run_sample(lk_run *run, likeness_model *model, const likeness
 /* False when the caller wants to stop. */
 bool lk_progress(const likeness_generate_params *params, const char *phase, int step, int total, double likeness);
 
-/* Builds the flow network of a run; both branches in one batch unless memory is short or `sparing`. */
-likeness_status lk_run_flow(const lk_run *run, likeness_model *model, bool gradient, bool sparing, lk_error *error);
 /* Writes what stays the same over a pass: prompts and weight; then what belongs to a step: its time. */
 likeness_status lk_flow_set_prompt(const lk_flow_network *flow, int instance, const lk_run *run, lk_error *error);
 likeness_status lk_flow_set_time(const lk_flow_network *flow, int instance, const likeness_model *model, double time,

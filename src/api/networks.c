@@ -13,12 +13,12 @@ void lk_network_close(lk_network *net) {
     *net = (lk_network){.gradient_section = -1, .pieces = 1};
 }
 
-likeness_status lk_network_begin(lk_network *net, lk_weights *weights, lk_error *error) {
-    *net = (lk_network){.gradient_section = -1, .pieces = net->pieces};
+likeness_status lk_network_begin(lk_network *net, lk_weights *weights, int32_t pieces, lk_error *error) {
+    *net = (lk_network){.gradient_section = -1, .pieces = pieces};
     net->graph = lk_graph_create(weights, error);
     if (!net->graph) return error->status;
     net->weights = weights;
-    lk_graph_recompute(net->graph, net->pieces);
+    lk_graph_recompute(net->graph, pieces);
     return LIKENESS_OK;
 }
 
@@ -46,32 +46,8 @@ uint64_t lk_memory_left(const likeness_context *context) {
     return taken < all ? all - taken : 0;
 }
 
-/* Builds a network with a gradient, with the fewest pieces that fit what the device has left. */
-static likeness_status fit(lk_network *net, likeness_context *context,
-                           likeness_status (*build)(void *user, lk_error *error), void *user, lk_error *error) {
-    static const int32_t choices[] = {1, 2, 3, 4, 6, 8, 12, 16, 24};
-    enum { CHOICES = sizeof choices / sizeof *choices };
-    int32_t best = 1;
-    uint64_t least = UINT64_MAX;
-    for (int i = 0; i <= CHOICES; i++) {
-        net->pieces = i < CHOICES ? choices[i] : best; /* none fits: the smallest again, so that the message names it */
-        LK_TRY(build(user, error));
-        uint64_t bytes = lk_network_bytes(net, 1), left = lk_memory_left(context);
-        if (i == CHOICES || net->gradient_section < 0 || bytes + lk_weights_missing_bytes(net->weights) <= left) break;
-        if (bytes < least) {
-            least = bytes;
-            best = net->pieces;
-        }
-        lk_network_close(net);
-    }
-    if (net->pieces > 1)
-        lk_context_log(context, "memory is short: the gradient computes %d pieces of the forward pass again",
-                       (int)net->pieces - 1);
-    return LIKENESS_OK;
-}
-
 likeness_status lk_network_instances(lk_network *net, likeness_context *context, int count, lk_error *error) {
-    uint64_t need = lk_network_bytes(net, count - net->instance_count), left = lk_memory_left(context);
+    uint64_t need = net->arena ? 0 : lk_network_bytes(net, count - net->instance_count), left = lk_memory_left(context);
     uint64_t weights = count > net->instance_count ? lk_weights_missing_bytes(net->weights) : 0;
     if (count > LK_NETWORK_MAX_INSTANCES)
         return lk_fail(error, LIKENESS_INTERNAL, "%d instances of a network, %d is the most", count,
@@ -81,7 +57,7 @@ likeness_status lk_network_instances(lk_network *net, likeness_context *context,
                        "weights need %.1f MiB and activations %.1f MiB of device memory, %.1f MiB are left: ask for a "
                        "smaller picture, close other programs, or choose another device",
                        (double)weights / 1048576, (double)need / 1048576, (double)left / 1048576);
-    lk_instance_options options = {.variants = context->variants};
+    lk_instance_options options = {.variants = context->variants, .arena = net->arena};
     while (net->instance_count < count) {
         lk_instance *instance = lk_instance_create(net->plan, context->device, &options, error);
         if (!instance) return error->status;
@@ -96,7 +72,7 @@ likeness_status lk_text_network_build(lk_text_network *text, const lk_model *mod
                                       int32_t skip, lk_error *error) {
     if (text->net.plan && text->skip == skip) return LIKENESS_OK;
     lk_network_close(&text->net);
-    LK_TRY(lk_network_begin(&text->net, model->text_weights, error));
+    LK_TRY(lk_network_begin(&text->net, model->text_weights, 1, error));
     text->skip = skip;
     lk_graph *g = text->net.graph;
     text->length = model->text.config.positions;
@@ -158,28 +134,11 @@ static void build_flow(lk_flow_network *f, const lk_model *model, int32_t length
     lk_graph_output(g, f->z_gradient, "gradient");
 }
 
-typedef struct request {
-    void *network;
-    const lk_model *model;
-    const lk_onnx_network *encoder;
-    likeness_context *context;
-} request;
-
-static likeness_status build_flow_once(void *user, lk_error *error) {
-    const request *r = user;
-    lk_flow_network *flow = r->network;
-    int64_t length = r->model->text.config.positions;
-    if (r->model->tokenizer.max_length < length) length = r->model->tokenizer.max_length;
-    LK_TRY(lk_network_begin(&flow->net, r->model->unet_weights, error));
-    build_flow(flow, r->model, (int32_t)length);
-    return lk_network_finish(&flow->net, r->context, error);
-}
-
 likeness_status lk_flow_network_build(lk_flow_network *flow, const lk_model *model, likeness_context *context,
                                       int32_t height, int32_t width, bool guided_free, bool batched, bool gradient,
-                                      lk_error *error) {
+                                      int32_t pieces, lk_error *error) {
     if (flow->net.plan && flow->height == height && flow->width == width && flow->guided_free == guided_free &&
-        flow->batched == batched && flow->gradient == gradient)
+        flow->batched == batched && flow->gradient == gradient && flow->net.pieces == pieces)
         return LIKENESS_OK;
     lk_network_close(&flow->net);
     flow->height = height;
@@ -187,8 +146,11 @@ likeness_status lk_flow_network_build(lk_flow_network *flow, const lk_model *mod
     flow->guided_free = guided_free;
     flow->batched = batched;
     flow->gradient = gradient;
-    request r = {flow, model, NULL, context};
-    return fit(&flow->net, context, build_flow_once, &r, error);
+    int64_t length = model->text.config.positions;
+    if (model->tokenizer.max_length < length) length = model->tokenizer.max_length;
+    LK_TRY(lk_network_begin(&flow->net, model->unet_weights, pieces, error));
+    build_flow(flow, model, (int32_t)length);
+    return lk_network_finish(&flow->net, context, error);
 }
 
 /* ---- encoder of pictures ---- */
@@ -197,7 +159,7 @@ likeness_status lk_encode_network_build(lk_encode_network *encode, const lk_mode
                                         int32_t height, int32_t width, lk_error *error) {
     if (encode->net.plan && encode->height == height && encode->width == width) return LIKENESS_OK;
     lk_network_close(&encode->net);
-    LK_TRY(lk_network_begin(&encode->net, model->encode_weights, error));
+    LK_TRY(lk_network_begin(&encode->net, model->encode_weights, 1, error));
     lk_graph *g = encode->net.graph;
     encode->height = height;
     encode->width = width;
@@ -246,69 +208,50 @@ static void build_pull(lk_picture_network *p) {
     lk_graph_output(g, p->latent_gradient, "gradient");
 }
 
-static likeness_status build_picture_once(void *user, lk_error *error) {
-    const request *r = user;
-    lk_picture_network *p = r->network;
-    const lk_vae *vae = &r->model->vae;
-    LK_TRY(lk_network_begin(&p->net, r->model->picture_weights, error));
-    lk_graph *g = p->net.graph;
-    p->latent = lk_graph_input(g, "latent", lk_shape4(1, vae->config.latent_channels, p->height, p->width), LK_F32);
-    p->picture = lk_model_decode(r->model, g, p->latent);
-    lk_graph_output(g, p->picture, "picture");
-    if (p->guiding) build_guide(p, r->encoder);
-    if (p->pulling) build_pull(p);
-    return lk_network_finish(&p->net, r->context, error);
-}
-
-static likeness_status build_picture(lk_picture_network *picture, const request *r, int32_t height, int32_t width,
-                                     int32_t target, bool pulling, lk_error *error) {
-    bool guiding = r->encoder != NULL;
-    if (picture->net.plan && picture->height == height && picture->width == width && picture->guiding == guiding &&
-        picture->target == target && picture->pulling == pulling)
+static likeness_status build_picture(lk_picture_network *p, const lk_model *model, const lk_onnx_network *encoder,
+                                     int32_t target, bool pulling, likeness_context *context, int32_t height,
+                                     int32_t width, int32_t pieces, lk_error *error) {
+    bool guiding = encoder != NULL;
+    if (p->net.plan && p->height == height && p->width == width && p->guiding == guiding && p->target == target &&
+        p->pulling == pulling && p->net.pieces == pieces)
         return LIKENESS_OK;
-    lk_network_close(&picture->net);
-    *picture = (lk_picture_network){.net = picture->net,
-                                    .height = height,
-                                    .width = width,
-                                    .guiding = guiding,
-                                    .target = target,
-                                    .pulling = pulling};
-    return fit(&picture->net, r->context, build_picture_once, &(request){r->network, r->model, r->encoder, r->context},
-               error);
+    lk_network_close(&p->net);
+    *p = (lk_picture_network){
+        .net = p->net, .height = height, .width = width, .guiding = guiding, .target = target, .pulling = pulling};
+    LK_TRY(lk_network_begin(&p->net, model->picture_weights, pieces, error));
+    lk_graph *g = p->net.graph;
+    p->latent = lk_graph_input(g, "latent", lk_shape4(1, model->vae.config.latent_channels, height, width), LK_F32);
+    p->picture = lk_model_decode(model, g, p->latent);
+    lk_graph_output(g, p->picture, "picture");
+    if (guiding) build_guide(p, encoder);
+    if (pulling) build_pull(p);
+    return lk_network_finish(&p->net, context, error);
 }
 
 likeness_status lk_picture_network_build(lk_picture_network *picture, const lk_model *model,
                                          const lk_onnx_network *encoder, int32_t target, likeness_context *context,
-                                         int32_t height, int32_t width, lk_error *error) {
-    const request r = {picture, model, encoder, context};
-    return build_picture(picture, &r, height, width, target, false, error);
-}
-
-static likeness_status build_preview_once(void *user, lk_error *error) {
-    const request *r = user;
-    lk_picture_network *p = r->network;
-    LK_TRY(lk_network_begin(&p->net, r->model->preview_weights, error));
-    lk_graph *g = p->net.graph;
-    p->latent = lk_graph_input(g, "latent", lk_shape4(1, r->model->taesd.latent_channels, p->height, p->width), LK_F32);
-    p->picture = lk_taesd_decode(&r->model->taesd, g, p->latent);
-    lk_graph_output(g, p->picture, "picture");
-    return lk_network_finish(&p->net, r->context, error);
+                                         int32_t height, int32_t width, int32_t pieces, lk_error *error) {
+    return build_picture(picture, model, encoder, target, false, context, height, width, pieces, error);
 }
 
 likeness_status lk_preview_network_build(lk_picture_network *picture, const lk_model *model, likeness_context *context,
                                          int32_t height, int32_t width, lk_error *error) {
     if (!model->preview_weights)
-        return lk_picture_network_build(picture, model, NULL, -1, context, height, width, error);
+        return lk_picture_network_build(picture, model, NULL, -1, context, height, width, 1, error);
     if (picture->net.plan && picture->height == height && picture->width == width) return LIKENESS_OK;
     lk_network_close(&picture->net);
     *picture = (lk_picture_network){.net = picture->net, .height = height, .width = width, .target = -1};
-    return fit(&picture->net, context, build_preview_once, &(request){picture, model, NULL, context}, error);
+    LK_TRY(lk_network_begin(&picture->net, model->preview_weights, 1, error));
+    lk_graph *g = picture->net.graph;
+    picture->latent = lk_graph_input(g, "latent", lk_shape4(1, model->taesd.latent_channels, height, width), LK_F32);
+    picture->picture = lk_taesd_decode(&model->taesd, g, picture->latent);
+    lk_graph_output(g, picture->picture, "picture");
+    return lk_network_finish(&picture->net, context, error);
 }
 
 likeness_status lk_picture_pull_build(lk_picture_network *picture, const lk_model *model, likeness_context *context,
-                                      int32_t height, int32_t width, lk_error *error) {
-    const request r = {picture, model, NULL, context};
-    return build_picture(picture, &r, height, width, -1, true, error);
+                                      int32_t height, int32_t width, int32_t pieces, lk_error *error) {
+    return build_picture(picture, model, NULL, -1, true, context, height, width, pieces, error);
 }
 
 /* ---- crops ---- */
@@ -356,19 +299,6 @@ static void build_crop_gradient(lk_crop_network *c) {
     lk_graph_output(g, c->picture_gradient, "gradient");
 }
 
-static likeness_status build_crops_once(void *user, lk_error *error) {
-    const request *r = user;
-    lk_crop_network *c = r->network;
-    LK_TRY(lk_network_begin(&c->net, r->encoder->weights, error));
-    lk_graph *g = c->net.graph;
-    c->picture = lk_graph_input(g, "picture", lk_shape4(1, 3, c->height, c->width), LK_F32);
-    lk_value clamped = lk_clamp(g, c->picture, 0, 1);
-    for (int i = 0; i < c->slots; i++)
-        build_slot(c, r->encoder, clamped, i);
-    if (lk_graph_status(g, &(lk_error)LK_ERROR_INIT) == LIKENESS_OK) build_crop_gradient(c);
-    return lk_network_finish(&c->net, r->context, error);
-}
-
 likeness_status lk_crop_network_build(lk_crop_network *crop, const lk_onnx_network *encoder, likeness_context *context,
                                       const lk_crop_network *wanted, lk_error *error) {
     if (crop->net.plan && crop->height == wanted->height && crop->width == wanted->width &&
@@ -383,8 +313,14 @@ likeness_status lk_crop_network_build(lk_crop_network *crop, const lk_onnx_netwo
                               .fine = wanted->fine,
                               .slots = wanted->slots,
                               .differences = wanted->differences};
-    request r = {crop, NULL, encoder, context};
-    return fit(&crop->net, context, build_crops_once, &r, error);
+    LK_TRY(lk_network_begin(&crop->net, encoder->weights, 1, error));
+    lk_graph *g = crop->net.graph;
+    crop->picture = lk_graph_input(g, "picture", lk_shape4(1, 3, crop->height, crop->width), LK_F32);
+    lk_value clamped = lk_clamp(g, crop->picture, 0, 1);
+    for (int i = 0; i < crop->slots; i++)
+        build_slot(crop, encoder, clamped, i);
+    if (lk_graph_status(g, &(lk_error)LK_ERROR_INIT) == LIKENESS_OK) build_crop_gradient(crop);
+    return lk_network_finish(&crop->net, context, error);
 }
 
 /* ---- embedding ---- */
@@ -393,7 +329,7 @@ likeness_status lk_embed_network_build(lk_embed_network *embed, const lk_onnx_ne
                                        likeness_context *context, lk_error *error) {
     if (embed->net.plan && embed->side == side) return LIKENESS_OK;
     lk_network_close(&embed->net);
-    LK_TRY(lk_network_begin(&embed->net, encoder->weights, error));
+    LK_TRY(lk_network_begin(&embed->net, encoder->weights, 1, error));
     lk_graph *g = embed->net.graph;
     embed->side = side;
     embed->picture = lk_graph_input(g, "picture", lk_shape4(1, 3, side, side), LK_F32);

@@ -29,6 +29,7 @@ typedef struct lk_network {
     lk_graph *graph;
     lk_plan *plan;
     lk_weights *weights; /* of the graph, borrowed */
+    lk_arena *arena;     /* of its instances, borrowed; NULL: each has memory of its own */
     lk_instance *instance[LK_NETWORK_MAX_INSTANCES];
     int instance_count;
     int32_t pieces;       /* of the forward pass that the gradient computes again; 1: it keeps everything */
@@ -92,7 +93,7 @@ typedef struct lk_crop_network {
 /* Everything is gone, the struct can be built again. */
 void lk_network_close(lk_network *net);
 /* Between the two the graph is built; after a failure of `finish` the network is closed. */
-likeness_status lk_network_begin(lk_network *net, lk_weights *weights, lk_error *error);
+likeness_status lk_network_begin(lk_network *net, lk_weights *weights, int32_t pieces, lk_error *error);
 likeness_status lk_network_finish(lk_network *net, const likeness_context *context, lk_error *error);
 /* Puts further instances on the device until there are `count`; fails with LIKENESS_OUT_OF_MEMORY before memory is
  * taken when the device says that it has less. */
@@ -102,26 +103,25 @@ uint64_t lk_network_bytes(const lk_network *net, int count);
 /* What this process may still take on the device; UINT64_MAX where the driver does not say. */
 uint64_t lk_memory_left(const likeness_context *context);
 
-/* Each builds and plans, and does nothing when the network is already built for the same arguments. A network with a
- * gradient that does not fit what is left of the device computes pieces of its forward pass again: as few as fit, else
- * as many as help most. Same bytes. */
+/* Each builds and plans, and does nothing when the network is already built for the same arguments. pieces: of the
+ * forward pass, all but the last of which the gradient computes again (lk_graph_recompute); same bytes. */
 likeness_status lk_text_network_build(lk_text_network *text, const lk_model *model, likeness_context *context,
                                       int32_t skip, lk_error *error);
 likeness_status lk_flow_network_build(lk_flow_network *flow, const lk_model *model, likeness_context *context,
                                       int32_t height, int32_t width, bool guided_free, bool batched, bool gradient,
-                                      lk_error *error);
+                                      int32_t pieces, lk_error *error);
 likeness_status lk_encode_network_build(lk_encode_network *encode, const lk_model *model, likeness_context *context,
                                         int32_t height, int32_t width, lk_error *error);
 /* encoder NULL: only the decoder. target: a class of the encoder, -1 for none. */
 likeness_status lk_picture_network_build(lk_picture_network *picture, const lk_model *model,
                                          const lk_onnx_network *encoder, int32_t target, likeness_context *context,
-                                         int32_t height, int32_t width, lk_error *error);
+                                         int32_t height, int32_t width, int32_t pieces, lk_error *error);
 /* For previews: the tiny decoder that the model has for them, else like lk_picture_network_build without an encoder. */
 likeness_status lk_preview_network_build(lk_picture_network *picture, const lk_model *model, likeness_context *context,
                                          int32_t height, int32_t width, lk_error *error);
 /* The decoder alone, pulling a cotangent of the picture back to the latent. */
 likeness_status lk_picture_pull_build(lk_picture_network *picture, const lk_model *model, likeness_context *context,
-                                      int32_t height, int32_t width, lk_error *error);
+                                      int32_t height, int32_t width, int32_t pieces, lk_error *error);
 /* height, width, side, fine, slots and differences are those of `wanted`. */
 likeness_status lk_crop_network_build(lk_crop_network *crop, const lk_onnx_network *encoder, likeness_context *context,
                                       const lk_crop_network *wanted, lk_error *error);

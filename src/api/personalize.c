@@ -7,8 +7,10 @@
  *                faces or a box in it (api/crops.h); with a classifier -100 log p of the wanted class, and p counts as
  *                the likeness
  *
- * Both ways give the same bytes: a network's result depends on its inputs alone. */
+ * Both ways give the same bytes: a network's result depends on its inputs alone. Where memory is shorter still the flow
+ * network and the loss use the same memory in turn (api/memory_plan.h), and each has to be given everything again. */
 #include "api/crops.h"
+#include "api/memory_plan.h"
 
 #include "base/memory.h"
 #include "base/time.h"
@@ -29,11 +31,13 @@ typedef struct guide {
     lk_flow_network *flow;
     lk_picture_network *picture;
     lk_crops crops;
-    bool parts;                 /* crops are what is compared */
+    bool parts; /* crops are what is compared */
+    likeness_memory_plan memory;
     bool keep;                  /* one flow instance a segment */
     int loaded;                 /* segment whose inputs the only instance holds (keep is false) */
     bool loaded_start;          /* ... and whose forward pass it has just run */
     float *latent, *prediction; /* scratch, one latent each */
+    float *reference;           /* embedding of the whole reference picture */
     double started;
     bool stopped_early; /* progress returned false */
     bool no_face;       /* none for too long */
@@ -62,6 +66,7 @@ static const lk_sampling_step *step_of(const guide *g, int k) { return &g->run->
 
 static likeness_status load_segment(guide *g, int k, lk_error *error) {
     if (g->keep || g->loaded == k) return LIKENESS_OK;
+    if (g->memory.in_turn) LK_TRY(lk_flow_set_prompt(g->flow, 0, g->run, error));
     g->loaded = k;
     return lk_flow_set_time(g->flow, 0, g->model, step_of(g, k)->time, error);
 }
@@ -120,12 +125,30 @@ static likeness_status end_displacement(void *user, int k, const double *end, do
 
 /* ---- loss ---- */
 
+/* What stays the same for every loss. */
+static likeness_status load_loss(guide *g, lk_error *error) {
+    float cotangent = (float)-loss_scale;
+    if (g->parts) return LIKENESS_OK;
+    if (g->reference)
+        LK_TRY(lk_instance_write(g->picture->net.instance[0], g->picture->reference, g->reference, error));
+    return lk_instance_write(g->picture->net.instance[0], g->picture->cotangent, &cotangent, error);
+}
+
+/* The picture network is about to run: where it shares its memory, what the flow network holds is lost. */
+static likeness_status take_turn(guide *g, lk_error *error) {
+    if (!g->memory.in_turn) return LIKENESS_OK;
+    g->loaded = 0;
+    g->loaded_start = false;
+    return load_loss(g, error);
+}
+
 static likeness_status loss_of(void *user, const double *latent, double *loss, double *likeness, double *gradient,
                                lk_error *error) {
     guide *g = user;
     lk_instance *instance = g->picture->net.instance[0];
     float score = 0;
     bool class = g->picture->target >= 0;
+    LK_TRY(take_turn(g, error));
     LK_TRY(put(g, instance, g->picture->latent, latent, error));
     LK_TRY(lk_instance_run(instance, 0, error));
     if (g->parts) {
@@ -146,6 +169,7 @@ static likeness_status loss_of(void *user, const double *latent, double *loss, d
 /* The picture of a latent, as generate would decode it. */
 static likeness_status decode(guide *g, const double *latent, likeness_image *image, lk_error *error) {
     lk_instance *instance = g->picture->net.instance[0];
+    LK_TRY(take_turn(g, error));
     LK_TRY(put(g, instance, g->picture->latent, latent, error));
     LK_TRY(lk_instance_run(instance, 0, error));
     return lk_picture_take(g->picture, g->model, image, error);
@@ -238,22 +262,22 @@ static likeness_status check_sampling(const lk_sampling *sampling, const likenes
                    LK_GUIDANCE_MAX_SEGMENTS, sampling->count);
 }
 
-/* One flow instance a segment where memory allows, else one for all. */
-static likeness_status place_segments(guide *g, lk_error *error) {
-    const likeness_personalize_params *p = g->params;
-    likeness_context *context = g->model->context;
+static lk_memory_wish wish_of(const likeness_personalize_params *p, bool parts, const lk_run *run) {
     bool gradient = p->method != LIKENESS_METHOD_UNANCHORED;
-    LK_TRY(lk_run_flow(g->run, g->model, gradient, p->recompute, error));
-    g->flow = &g->model->flow[gradient];
-    int segments = g->run->sampling.count, more = segments - g->flow->net.instance_count;
-    g->keep = !p->recompute && gradient && segments <= LK_NETWORK_MAX_INSTANCES &&
-              lk_network_bytes(&g->flow->net, more) <= lk_memory_left(context) / 2;
-    int instances = g->keep ? segments : 1;
-    LK_TRY(lk_network_instances(&g->flow->net, context, instances, error));
-    lk_context_log(context, "guidance: %d steps, activations of %s (%.1f MiB each)", segments,
-                   g->keep ? "all of them are kept" : "one at a time are kept, the others computed again",
-                   (double)lk_network_bytes(&g->flow->net, 1) / 1048576);
-    for (int i = 0; i < instances; i++) {
+    bool copies = gradient && !p->recompute && run->sampling.count <= LK_NETWORK_MAX_INSTANCES;
+    return (lk_memory_wish){.gradient = gradient,
+                            .guiding = !parts,
+                            .target = p->classify ? p->target_class : -1,
+                            .judging = !parts && has_reference(p),
+                            .pulling = parts,
+                            .sparing = p->recompute,
+                            .copies = copies ? run->sampling.count : 1};
+}
+
+static likeness_status place_segments(guide *g, lk_error *error) {
+    LK_TRY(lk_network_instances(&g->flow->net, g->model->context, g->memory.copies, error));
+    g->keep = g->memory.copies == g->run->sampling.count;
+    for (int i = 0; i < g->memory.copies; i++) {
         LK_TRY(lk_flow_set_prompt(g->flow, i, g->run, error));
         if (g->keep) LK_TRY(lk_flow_set_time(g->flow, i, g->model, g->run->sampling.step[i].time, error));
     }
@@ -263,31 +287,25 @@ static likeness_status place_segments(guide *g, lk_error *error) {
 /* Everything but the segments, the judge that is asked at the end too. */
 static likeness_status place_loss(guide *g, lk_error *error) {
     likeness_model *model = g->model;
-    const lk_run *run = g->run;
-    float *reference = NULL, cotangent = (float)-loss_scale;
-    g->picture = &model->picture[1];
-    if (g->parts) {
-        LK_TRY(lk_picture_pull_build(g->picture, &model->files, model->context, run->latent_height, run->latent_width,
-                                     error));
-        LK_TRY(lk_network_instances(&g->picture->net, model->context, 1, error));
-        return lk_crops_start(&g->crops, model, g->params, run->height, run->width, error);
-    }
-    int32_t target = g->params->classify ? g->params->target_class : -1;
-    LK_TRY(lk_picture_network_build(g->picture, &model->files, &model->identity.network, target, model->context,
-                                    run->latent_height, run->latent_width, error));
     LK_TRY(lk_network_instances(&g->picture->net, model->context, 1, error));
-    likeness_status status = LIKENESS_OK;
-    if (target < 0) {
-        LK_TRY(lk_encoder_embed(&model->identity, model, g->params->reference, &reference, error));
-        status = lk_instance_write(g->picture->net.instance[0], g->picture->reference, reference, error);
-    }
-    if (status == LIKENESS_OK)
-        status = lk_instance_write(g->picture->net.instance[0], g->picture->cotangent, &cotangent, error);
-    lk_free(reference);
-    if (status != LIKENESS_OK || !model->judge.present || !has_reference(g->params)) return status;
-    LK_TRY(
-        lk_embed_network_build(&model->judge.embed, &model->judge.network, model->files.size, model->context, error));
+    if (g->parts) return lk_crops_start(&g->crops, model, g->params, g->run->height, g->run->width, error);
+    if (!g->params->classify)
+        LK_TRY(lk_encoder_embed(&model->identity, model, g->params->reference, &g->reference, error));
+    LK_TRY(load_loss(g, error));
+    if (!model->judge.present || !has_reference(g->params)) return LIKENESS_OK;
     return lk_network_instances(&model->judge.embed.net, model->context, 1, error);
+}
+
+/* Prompts, then the networks; the text encoder may have to make room for them. */
+static likeness_status place(guide *g, lk_error *error) {
+    lk_memory_wish wish = wish_of(g->params, g->parts, g->run);
+    g->flow = &g->model->flow[wish.gradient];
+    g->picture = &g->model->picture[1];
+    LK_TRY(lk_memory_plan(g->model, g->run, &wish, &g->memory, error));
+    LK_TRY(lk_run_text(g->run, g->model, &g->params->base, error));
+    LK_TRY(lk_memory_settle(g->model, &wish, &g->memory, error));
+    LK_TRY(place_loss(g, error));
+    return place_segments(g, error);
 }
 
 static likeness_status make_room(likeness_personalize_result *r, int segments, int iterations, lk_error *error) {
@@ -298,6 +316,21 @@ static likeness_status make_room(likeness_personalize_result *r, int segments, i
     r->offset_norms = lk_alloc(rows * (size_t)segments, sizeof *r->offset_norms);
     if (r->log && r->gradient_norms && r->offset_norms) return LIKENESS_OK;
     return lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for the record of %d iterations", iterations);
+}
+
+likeness_status likeness_plan_memory(likeness_model *model, const likeness_generate_params *params,
+                                     const likeness_personalize_params *personalize, likeness_memory_plan *plan) {
+    lk_error *error = lk_context_begin(model->context);
+    lk_run run = {0};
+    lk_memory_wish wish = {.target = -1, .copies = 1};
+    *plan = (likeness_memory_plan){0};
+    if (personalize) LK_TRY(check(model, personalize, error));
+    LK_TRY(lk_run_start(&run, model, personalize ? &personalize->base : params, error));
+    likeness_status status = personalize ? check_sampling(&run.sampling, personalize, error) : LIKENESS_OK;
+    if (personalize) wish = wish_of(personalize, lk_crops_wanted(model, personalize), &run);
+    if (status == LIKENESS_OK) status = lk_memory_plan(model, &run, &wish, plan, error);
+    lk_run_end(&run);
+    return status;
 }
 
 /* ---- the run ---- */
@@ -384,9 +417,7 @@ static likeness_status personalize(guide *g, lk_run *run, lk_error *error) {
     likeness_status status = memory && g->latent && g->prediction
                                  ? LIKENESS_OK
                                  : lk_fail(error, LIKENESS_OUT_OF_MEMORY, "no memory for a latent");
-    if (status == LIKENESS_OK) status = lk_run_text(run, g->model, &p->base, error);
-    if (status == LIKENESS_OK) status = place_loss(g, error);
-    if (status == LIKENESS_OK) status = place_segments(g, error); /* last: it takes what memory is left */
+    if (status == LIKENESS_OK) status = place(g, error);
     if (status == LIKENESS_OK) {
         latents z = {memory, memory + run->dimension, memory + 2 * run->dimension, memory + 3 * run->dimension};
         status = iterate(g, iterations, &z, error);
@@ -396,6 +427,7 @@ static likeness_status personalize(guide *g, lk_run *run, lk_error *error) {
     lk_free(memory);
     lk_free(g->latent);
     lk_free(g->prediction);
+    lk_free(g->reference);
     return status;
 }
 

@@ -67,6 +67,8 @@ likeness_status lk_weights_change(lk_weights *weights, int32_t index, lk_weight_
 /* More rows under a table that is in no graph and not on the device yet; the values are copied. */
 likeness_status lk_weights_append_rows(lk_weights *weights, int32_t index, const float *values, int32_t rows,
                                        lk_error *error);
+/* Takes the weights off the device, where no instance may use them any more; the next one uploads them again. */
+void lk_weights_unload(lk_weights *weights);
 /* Uploads what is not yet on the device; later graphs on the same device share the copies. */
 likeness_status lk_weights_upload(lk_weights *weights, lk_device *device, lk_error *error);
 

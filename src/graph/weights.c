@@ -113,6 +113,14 @@ uint64_t lk_weights_missing_bytes(const lk_weights *weights) {
     return sum;
 }
 
+void lk_weights_unload(lk_weights *weights) {
+    if (!weights) return;
+    lk_pool_destroy(weights->pool);
+    weights->pool = NULL;
+    for (int32_t i = 0; i < weights->count; i++)
+        weights->items[i].uploaded = false;
+}
+
 typedef struct value_copy {
     size_t bytes;
     char data[];

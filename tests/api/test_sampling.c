@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "api/model.h"
+#include "api/memory_plan.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "io/json.h"
@@ -133,7 +133,10 @@ static void trajectory(const char *name, const float *wanted, size_t count) {
     watched w = {.z = z, .wanted = wanted};
     r.params.progress = watch;
     r.params.progress_user = &w;
+    likeness_memory_plan plan;
     likeness_status status = lk_run_start(&run, model, &r.params, &error);
+    if (status == LIKENESS_OK)
+        status = lk_memory_plan(model, &run, &(lk_memory_wish){.target = -1, .copies = 1}, &plan, &error);
     if (status == LIKENESS_OK) status = lk_run_text(&run, model, &r.params, &error);
     if (status == LIKENESS_OK) status = lk_run_begin(&run, model, z, &error);
     if (status == LIKENESS_OK) status = lk_run_sample(&run, model, &r.params, z, &error);

@@ -177,7 +177,7 @@ static void close_unet(void) {
 static void check_segment(const char *name, bool guided_free, bool batched, double *kept) {
     lk_error error = LK_ERROR_INIT;
     lk_flow_network flow = {0};
-    assert_ok(lk_flow_network_build(&flow, &model, context, 6, 10, guided_free, batched, true, &error), &error);
+    assert_ok(lk_flow_network_build(&flow, &model, context, 6, 10, guided_free, batched, true, 1, &error), &error);
     stage s = {.net = &flow.net,
                .wrt = flow.z,
                .output = flow.prediction,
@@ -236,7 +236,7 @@ static void p4_decoder_encoder_cosine(void **state) {
     assert_ok(
         lk_onnx_network_open(&encoder, MODELS "/onnx_residual/network.onnx", "identity", model.picture_weights, &error),
         &error);
-    assert_ok(lk_picture_network_build(&picture, &model, &encoder, -1, context, 9, 7, &error), &error);
+    assert_ok(lk_picture_network_build(&picture, &model, &encoder, -1, context, 9, 7, 1, &error), &error);
     stage s = {.net = &picture.net,
                .wrt = picture.latent,
                .output = picture.score,
