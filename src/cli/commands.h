@@ -35,6 +35,10 @@ typedef struct cli_preview {
  * picture itself will say so. */
 void cli_write_preview(void *user, int step, const likeness_image *image);
 
+/* Prints the memory plan of likeness_generate or, if personalize is not NULL, likeness_personalize: a line, or with
+ * --dry-run or -v its parts. Returns 0, or the exit code when it would not fit. */
+int cli_memory(const cli_options *options, likeness_context *context, likeness_model *model,
+               const likeness_generate_params *params, const likeness_personalize_params *personalize);
 /* "portrait_sheet.png" for "portrait.png". */
 void cli_sheet_name(const char *picture, char *name, size_t bytes);
 /* Refuses output files whose folder is missing or cannot be written to, before any work: 0 or the exit code. */

@@ -107,6 +107,14 @@ static int generate(const cli_options *options, pictures *given) {
         return code;
     }
     if (status == LIKENESS_OK && options->from) warn_of_difference(model, &params, given->settings);
+    if (status == LIKENESS_OK && (options->dry_run || options->verbose)) {
+        code = cli_memory(options, context, model, &params, NULL);
+        if (code != 0 || options->dry_run) {
+            likeness_text_free(storage);
+            cli_close(context, model);
+            return code;
+        }
+    }
     cli_progress progress;
     cli_progress_start(&progress, options->progress);
     params.progress = cli_progress_step;

@@ -58,6 +58,8 @@ const cli_option_row cli_option_table[] = {
     {OPT_PRECISE, "precise", NULL, "f32 weights and plain kernels", ON_DEVICE},
     {OPT_MAX_BLOCK, "max-block", "SIZE", "largest device allocation, such as 64M", ON_DEVICE},
     {OPT_MAX_VRAM, "max-vram", "SIZE", "device memory to use at most, such as 2G", ON_DEVICE},
+    {OPT_MAX_VRAM, "vram-limit", "SIZE", "the same", ON_DEVICE},
+    {OPT_DRY_RUN, "dry-run", NULL, "say what memory it would take, and stop", PICTURES},
     {OPT_MAX_GROUPS, "max-groups-axis", "N", "small limit of workgroups an axis (for tests)", ON_DEVICE},
     {OPT_PROGRESS, "progress", "MODE", "bar, json or none (default: bar on a terminal)", PICTURES},
     {'v', "verbose", NULL, "say more", EVERYWHERE},

@@ -40,6 +40,7 @@ enum {
     OPT_NO_SHEET,
     OPT_MAX_BLOCK,
     OPT_MAX_VRAM,
+    OPT_DRY_RUN,
     OPT_MAX_GROUPS,
     OPT_CONSENT,
     OPT_ENCODER_INPUT,
@@ -66,7 +67,7 @@ typedef struct cli_command_row {
     const char *positional, *help, *example;
 } cli_command_row;
 
-enum { CLI_OPTION_COUNT = 57, CLI_COMMAND_COUNT = 6 };
+enum { CLI_OPTION_COUNT = 0, CLI_COMMAND_COUNT = 6 };
 
 extern const cli_option_row cli_option_table[CLI_OPTION_COUNT];
 extern const cli_command_row cli_command_table[CLI_COMMAND_COUNT];

@@ -258,6 +258,9 @@ static bool set_option(cli_options *o, const cli_option_row *row, const char *ar
     case OPT_NO_SHEET:
         o->no_sheet = true;
         return true;
+    case OPT_DRY_RUN:
+        o->dry_run = true;
+        return true;
     case OPT_RECOMPUTE:
         o->recompute = true;
         return true;

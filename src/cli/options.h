@@ -41,7 +41,7 @@ typedef struct cli_options {
     char embedding_paths[CLI_MOST_LORAS][CLI_LORA_PATH]; /* load.embedding_count of them */
     const char *embedding_words[CLI_MOST_LORAS];         /* or NULL */
     likeness_method method;
-    bool rank, precise, verbose, recompute, no_sheet;
+    bool rank, precise, verbose, recompute, no_sheet, dry_run;
     uint64_t max_block, max_memory;
     const char *positional[2];
     int positional_count;

@@ -208,6 +208,13 @@ int cli_personalize(const cli_options *options) {
         params.preview_user = &target;
         params.preview_every = options->preview_interval;
     }
+    code = cli_memory(options, context, model, NULL, &params);
+    if (code != 0 || options->dry_run) {
+        free_references(references);
+        likeness_image_free(&init);
+        cli_close(context, model);
+        return code;
+    }
     picture *pictures = calloc((size_t)options->batch, sizeof *pictures);
     if (!pictures) status = LIKENESS_OUT_OF_MEMORY;
     int done = 0;

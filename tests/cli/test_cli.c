@@ -276,6 +276,7 @@ static void refuses_before_work(void **state) {
     expect(run("generate " TINY "--from assets/samples/micah.png -o '%s/x.png'", folder), 3, "no settings");
     expect(run("generate " TINY "-p x -W 128 -H 128 --max-block 64K -o '%s/x.png'", folder), 5, NULL);
     expect(run("generate " TINY "-p x --max-vram 256K -o '%s/x.png'", folder), 5, "MiB");
+    expect(run("generate " TINY "-p x --vram-limit 256K --dry-run -o '%s/x.png'", folder), 5, "MiB");
     expect(run("personalize " TINY "-r '%s/text.png' -p x -o '%s/x.png'", folder, folder), 3, "text.png");
     expect(run("personalize " TINY "-r '%s/missing.png' -p x -o '%s/x.png'", folder, folder), 10, "missing.png");
     expect(run("personalize " TINY REFERENCE "-p x --steps 65 -o '%s/x.png'", folder), 2, "64");
