@@ -341,6 +341,10 @@ static void personalizes(void **state) {
                folder),
            0, NULL);
     assert_true(same_file("q.png", "q2.png"));
+    expect(run("personalize " TINY REFERENCE "-p 'red person' --dry-run -o '%s/dry.png'", folder), 0,
+           "with nothing saved");
+    expect(run("generate " TINY "-p 'red person' --dry-run -o '%s/dry.png'", folder), 0, "are left");
+    assert_false(exists("dry.png"));
     assert_false(exists("q2_sheet.png"));
     expect(run("compare " TINY "assets/samples/micah.png '%s/q.png'", folder), 0, "judge");
 }

@@ -130,7 +130,7 @@ static void nonsense(void **state) {
         {"", "personalize -m '%F/model' -p x -r '%F/good.png' --id-scale nan -o '%F/x.png'", 2, {"--id-scale"}},
         {"", "generate -m '%F/model' -p x --max-vram 128K -o '%F/x.png'", 5, {"pixels need", "are left"}},
         {"", "generate -m '%F/model' -p x --max-block 64K -W 128 -H 128 -o '%F/x.png'", 5, {"131072 bytes", "65536"}},
-        {"", "generate -m '%F/model' -p x -W 8000 -H 8000 -o '%F/x.png'", 5, {"2048000000 bytes", "1073741824"}},
+        {"", "generate -m '%F/model' -p x -W 8000 -H 8000 -o '%F/x.png'", 5, {"4096000000 bytes", "1073741824"}},
         {"VK_DRIVER_FILES='%F/none.json' VK_ICD_FILENAMES='%F/none.json'",
          "generate -m '%F/model' -p x -o '%F/x.png'",
          4,
