@@ -19,7 +19,7 @@
 
 static const char *const names[] = {"nvidia",   "geforce",  "tesla",    "nv",          "nvk",      "amd",     "amdgpu",
                                     "radeon",   "radv",     "rdna",     "intel",       "anv",      "arc",     "arm",
-                                    "mali",     "adreno",   "qualcomm", "apple",       "moltenvk", "powervr", "img",
+                                    "mali",     "adreno",   "qualcomm", "apple",       "moltenvk", "powervr", "imgtec",
                                     "lavapipe", "llvmpipe", "lvp",      "swiftshader", "0x10de",   "0x1002",  "0x8086",
                                     "0x106b",   "0x13b5",   "0x5143",   "0x1ae0",      "0x10005"};
 
