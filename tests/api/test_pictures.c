@@ -431,11 +431,19 @@ static uint64_t with_memory(uint64_t limit, likeness_personalize_params params,
     uint64_t now, peak = 0;
     if (likeness_open(&options, &c) != LIKENESS_OK) fail_msg("%s", likeness_message(c));
     if (likeness_load(c, TINY, &m) != LIKENESS_OK) fail_msg("%s", likeness_message(c));
+    likeness_memory_plan plan;
+    likeness_status planned = likeness_plan_memory(m, NULL, &params, &plan);
+    likeness_memory(c, &now, &peak);
+    assert_int_equal(peak, 0); /* nothing is taken to find out */
     likeness_status status = likeness_personalize(m, &params, &r);
+    assert_int_equal(status, planned);
     if (status == LIKENESS_OK) {
         assert_true(same_bytes(&wanted->guided, &r.guided));
         likeness_memory(c, &now, &peak);
         assert_true(limit == 0 || peak <= limit);
+        /* Rounding of blocks aside, the plan is what the run takes. */
+        if (peak > plan.need + (64 << 10) || peak + peak / 8 < plan.need)
+            fail_msg("planned %llu bytes, took %llu", (unsigned long long)plan.need, (unsigned long long)peak);
     } else {
         assert_int_equal(status, LIKENESS_OUT_OF_MEMORY);
         if (!strstr(likeness_message(c), "MiB")) fail_msg("%s", likeness_message(c));
