@@ -352,10 +352,15 @@ likeness_status lk_pool_create(lk_device *device, uint64_t block_bytes, const ch
     }
     pool->device = device;
     pool->purpose = name;
-    pool->block_bytes = block_bytes ? block_bytes : UINT64_C(64) << 20;
-    if (pool->block_bytes > device->probe.caps.max_block) pool->block_bytes = device->probe.caps.max_block;
+    lk_pool_set_block(pool, block_bytes);
     *out = pool;
     return LIKENESS_OK;
+}
+
+void lk_pool_set_block(lk_pool *pool, uint64_t block_bytes) {
+    uint64_t most = pool->device->probe.caps.max_block;
+    pool->block_bytes = block_bytes ? block_bytes : UINT64_C(64) << 20;
+    if (pool->block_bytes > most) pool->block_bytes = most;
 }
 
 likeness_status lk_pool_take(lk_pool *pool, uint64_t bytes, lk_buffer_ref *ref, lk_error *error) {

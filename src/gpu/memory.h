@@ -57,6 +57,8 @@ typedef struct lk_pool lk_pool;
 /* Blocks of the pool have block_bytes (0: 64 MiB, never above the device's limit); a larger request gets its own. */
 likeness_status lk_pool_create(struct lk_device *device, uint64_t block_bytes, const char *purpose, lk_pool **pool,
                                lk_error *error);
+/* The size of the blocks to come, as above. */
+void lk_pool_set_block(lk_pool *pool, uint64_t block_bytes);
 /* ref->offset is a multiple of LK_BUFFER_ALIGN. */
 likeness_status lk_pool_take(lk_pool *pool, uint64_t bytes, lk_buffer_ref *ref, lk_error *error);
 uint64_t lk_pool_bytes(const lk_pool *pool); /* of all its blocks */

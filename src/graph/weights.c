@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#define WEIGHT_BLOCK ((uint64_t)256 << 20) /* a device allocation of weights, at most */
+
 lk_weights *lk_weights_create(bool precise) {
     lk_weights *weights = lk_alloc(1, sizeof *weights);
     if (weights) weights->precise = precise;
@@ -106,10 +108,16 @@ static size_t stored_bytes(const lk_weight *weight) {
                                             : lk_tensor_row_bytes(&weight->tensor);
 }
 
+/* In a pool. */
+static uint64_t device_bytes(const lk_weight *weight) {
+    uint64_t align = LK_BUFFER_ALIGN, bytes = stored_bytes(weight);
+    return (bytes + align - 1) / align * align;
+}
+
 uint64_t lk_weights_missing_bytes(const lk_weights *weights) {
     uint64_t sum = 0;
     for (int32_t i = 0; weights && i < weights->count; i++)
-        if (!weights->items[i].uploaded) sum += (stored_bytes(&weights->items[i]) + 255) / 256 * 256;
+        if (!weights->items[i].uploaded) sum += device_bytes(&weights->items[i]);
     return sum;
 }
 
@@ -260,14 +268,16 @@ static likeness_status upload_one(lk_weights *weights, lk_weight *weight, lk_err
 likeness_status lk_weights_upload(lk_weights *weights, lk_device *device, lk_error *error) {
     if (weights->device && weights->device != device)
         return lk_fail(error, LIKENESS_INTERNAL, "the weights are on another device");
-    if (!weights->pool) {
-        /* A small set takes no more than it needs. */
-        uint64_t most = (uint64_t)8 << 20, missing = lk_weights_missing_bytes(weights);
-        LK_TRY(
-            lk_pool_create(device, missing > 0 && missing < most ? missing : most, "weights", &weights->pool, error));
-    }
+    uint64_t missing = lk_weights_missing_bytes(weights);
+    if (!weights->pool) LK_TRY(lk_pool_create(device, 0, "weights", &weights->pool, error));
     weights->device = device;
-    for (int32_t i = 0; i < weights->count; i++)
-        if (!weights->items[i].uploaded) LK_TRY(upload_one(weights, &weights->items[i], error));
+    for (int32_t i = 0; i < weights->count; i++) {
+        lk_weight *weight = &weights->items[i];
+        if (weight->uploaded) continue;
+        /* A set takes no more than it needs, also what comes to it later. */
+        lk_pool_set_block(weights->pool, missing < WEIGHT_BLOCK ? missing : WEIGHT_BLOCK);
+        LK_TRY(upload_one(weights, weight, error));
+        missing -= device_bytes(weight);
+    }
     return LIKENESS_OK;
 }
