@@ -28,13 +28,15 @@ likeness_status lk_network_finish(lk_network *net, const likeness_context *conte
         lk_plan_options options = {.max_block = lk_device_caps(context->device)->max_block};
         net->plan = lk_plan_create(net->graph, &options, error);
         if (!net->plan) status = error->status;
+        if (net->plan) net->scratch = lk_plan_scratch_bytes(net->plan, context->device);
     }
     if (status != LIKENESS_OK) lk_network_close(net);
     return status;
 }
 
 uint64_t lk_network_bytes(const lk_network *net, int count) {
-    return lk_plan_information(net->plan).arena_bytes * (uint64_t)(count > 0 ? count : 0);
+    uint64_t arena = net->arena ? 0 : lk_plan_information(net->plan).arena_bytes;
+    return (arena + net->scratch) * (uint64_t)(count > 0 ? count : 0);
 }
 
 uint64_t lk_memory_left(const likeness_context *context) {
@@ -47,7 +49,7 @@ uint64_t lk_memory_left(const likeness_context *context) {
 }
 
 likeness_status lk_network_instances(lk_network *net, likeness_context *context, int count, lk_error *error) {
-    uint64_t need = net->arena ? 0 : lk_network_bytes(net, count - net->instance_count), left = lk_memory_left(context);
+    uint64_t need = lk_network_bytes(net, count - net->instance_count), left = lk_memory_left(context);
     uint64_t weights = count > net->instance_count ? lk_weights_missing_bytes(net->weights) : 0;
     if (count > LK_NETWORK_MAX_INSTANCES)
         return lk_fail(error, LIKENESS_INTERNAL, "%d instances of a network, %d is the most", count,

@@ -32,6 +32,7 @@ typedef struct lk_network {
     lk_arena *arena;     /* of its instances, borrowed; NULL: each has memory of its own */
     lk_instance *instance[LK_NETWORK_MAX_INSTANCES];
     int instance_count;
+    uint64_t scratch;     /* bytes that an instance takes beside its arena */
     int32_t pieces;       /* of the forward pass that the gradient computes again; 1: it keeps everything */
     int gradient_section; /* -1: none */
 } lk_network;

@@ -144,6 +144,8 @@ typedef struct lk_plan_info {
 lk_plan *lk_plan_create(lk_graph *graph, const lk_plan_options *options, lk_error *error);
 void lk_plan_destroy(lk_plan *plan);
 lk_plan_info lk_plan_information(const lk_plan *plan);
+/* What an instance on this device takes beside the arena, for all its commands in turn. */
+uint64_t lk_plan_scratch_bytes(const lk_plan *plan, const lk_device *device);
 
 /* Device memory that several instances use in turn: as much as the largest of their plans needs. What an instance
  * holds, inputs included, is gone once another one of the arena is written or run. Destroy it after the instances. */

@@ -54,6 +54,18 @@ void lk_arena_destroy(lk_arena *arena) {
     lk_free(arena);
 }
 
+uint64_t lk_plan_scratch_bytes(const lk_plan *plan, const lk_device *device) {
+    uint64_t most = 0;
+    for (int32_t n = 0; n < plan->node_count; n++) {
+        const lk_op_call *call = &plan->graph->nodes[n].call;
+        const lk_op_row *row = lk_op_row_of(call->op);
+        if (!lk_plan_runs(plan, n) || !row->scratch_bytes) continue;
+        uint64_t bytes = row->scratch_bytes(call, device);
+        if (bytes > most) most = bytes;
+    }
+    return (most + 255) / 256 * 256;
+}
+
 static likeness_status take_memory(lk_instance *instance, const lk_arena *arena, lk_error *error) {
     const lk_plan *plan = instance->plan;
     instance->blocks = lk_alloc((size_t)plan->block_count + 1, sizeof *instance->blocks);
@@ -70,16 +82,9 @@ static likeness_status take_memory(lk_instance *instance, const lk_arena *arena,
             return lk_fail(error, LIKENESS_INTERNAL, "an arena was not made for this plan");
         instance->block_count++;
     }
-    size_t scratch = 0;
-    for (int32_t n = 0; n < plan->node_count; n++) {
-        const lk_op_call *call = &plan->graph->nodes[n].call;
-        const lk_op_row *row = lk_op_row_of(call->op);
-        if (!lk_plan_runs(plan, n) || !row->scratch_bytes) continue;
-        size_t bytes = row->scratch_bytes(call, instance->device);
-        if (bytes > scratch) scratch = bytes;
-    }
+    uint64_t scratch = lk_plan_scratch_bytes(plan, instance->device);
     if (scratch == 0) return LIKENESS_OK;
-    return lk_block_create(instance->device, (scratch + 255) / 256 * 256, "scratch", &instance->scratch, error);
+    return lk_block_create(instance->device, scratch, "scratch", &instance->scratch, error);
 }
 
 static likeness_status record_node(lk_instance *instance, const lk_node *node, const lk_instance_options *options,
