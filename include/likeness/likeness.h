@@ -282,7 +282,7 @@ typedef struct likeness_memory_plan {
     uint64_t weights;       /* of all networks that the call needs */
     uint64_t step;          /* activations of one sampling step, with its gradient if there is one */
     uint64_t picture;       /* of decoder and encoder, with their gradient */
-    uint64_t other;         /* of text encoder, encoder of the reference, judge */
+    uint64_t other;         /* of text encoder, encoders of the reference and of init_image, judge */
     int32_t copies;         /* of `step`: one a sampling step, or one for all of them */
     int32_t step_pieces;    /* above 1: the gradient computes all but one of so many pieces of the forward pass again */
     int32_t picture_pieces; /* the same for the picture */

@@ -52,10 +52,11 @@ static likeness_status fewest_pieces(const planner *p, bool flow, uint64_t room,
 
 static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
-/* Of networks that run beside the two large ones: text, encoders. */
+/* Of networks that run beside the two large ones: encoders of the reference and of the picture to begin from, judge. */
 static uint64_t small_networks(const planner *p) {
     const likeness_model *m = p->model;
     uint64_t sum = 0;
+    if (p->run->init_image) sum += lk_network_bytes(&m->encode.net, 1 - m->encode.net.instance_count);
     if (p->wish->guiding && p->wish->target < 0)
         sum += lk_network_bytes(&m->identity.embed.net, 1 - m->identity.embed.net.instance_count);
     if (p->wish->judging && m->judge.present)
@@ -68,6 +69,7 @@ static void add_up(const planner *p, bool in_turn, int32_t copies, likeness_memo
     uint64_t text_weights = lk_weights_missing_bytes(m->files.text_weights);
     uint64_t weights =
         lk_weights_missing_bytes(m->files.unet_weights) + lk_weights_missing_bytes(m->files.picture_weights);
+    if (p->run->init_image) weights += lk_weights_missing_bytes(m->files.encode_weights);
     if (p->wish->judging && m->judge.present) weights += lk_weights_missing_bytes(m->judge_weights);
     uint64_t text = lk_network_bytes(&m->text.net, 1 - m->text.net.instance_count), small = small_networks(p);
     uint64_t step = lk_network_bytes(&p->flow->net, copies - p->flow->net.instance_count);
@@ -80,16 +82,32 @@ static void add_up(const planner *p, bool in_turn, int32_t copies, likeness_memo
     plan->step = lk_network_bytes(&p->flow->net, 1);
     plan->picture = lk_network_bytes(&p->picture->net, 1);
     plan->other = text + small;
-    plan->need = in_turn ? larger(text_weights + text, weights + small + larger(step, picture))
+    /* In turn the arena is shared, the scratch memory is not. */
+    uint64_t step_scratch = p->flow->net.scratch, picture_scratch = p->picture->net.scratch;
+    uint64_t shared = larger(step - step_scratch, picture - picture_scratch) + step_scratch + picture_scratch;
+    plan->need = in_turn ? larger(text_weights + text, weights + small + shared)
                          : weights + text_weights + text + small + step + picture;
 }
 
 /* ---- the choice ---- */
 
+static void close_large(likeness_model *model) {
+    for (int i = 0; i < 2; i++) {
+        lk_network_close(&model->flow[i].net);
+        lk_network_close(&model->picture[i].net);
+    }
+    lk_network_close(&model->encode.net);
+    lk_network_close(&model->preview.net);
+}
+
 static likeness_status build_small(const planner *p, lk_error *error) {
     likeness_model *m = p->model;
     int32_t skip = p->run->clip_skip > 1 ? p->run->clip_skip - 1 : 0;
+    int32_t factor = lk_vae_factor(&m->files.vae.config);
     LK_TRY(lk_text_network_build(&m->text, &m->files, m->context, skip, error));
+    if (p->run->init_image)
+        LK_TRY(lk_encode_network_build(&m->encode, &m->files, m->context, p->latent_height * factor,
+                                       p->latent_width * factor, error));
     if (p->wish->guiding && p->wish->target < 0)
         LK_TRY(lk_embed_network_build(&m->identity.embed, &m->identity.network, m->files.size, m->context, error));
     return p->wish->judging && m->judge.present
@@ -109,14 +127,13 @@ static likeness_status choose(const planner *p, likeness_memory_plan *plan, lk_e
     uint64_t copies = lk_network_bytes(&p->flow->net, p->wish->copies - p->flow->net.instance_count);
     bool half = p->wish->copies == 1 || copies <= plan->left / 2;
     if (half && plan->need <= plan->left) return LIKENESS_OK;
-    for (int batched = !p->wish->sparing; batched >= 0; batched--) {
-        LK_TRY(build_flow(p, batched, 1, error));
-        add_up(p, false, 1, plan);
-        if (plan->need <= plan->left) return LIKENESS_OK;
-    }
-    /* In turn, from a clean device. */
-    lk_network_close(&p->flow->net);
-    lk_network_close(&p->picture->net);
+    add_up(p, false, 1, plan);
+    if (plan->need <= plan->left) return LIKENESS_OK;
+    LK_TRY(build_flow(p, false, 1, error));
+    add_up(p, false, 1, plan);
+    if (plan->need <= plan->left) return LIKENESS_OK;
+    /* In turn, without what earlier calls have left on the device. */
+    close_large(m);
     lk_network_close(&m->text.net);
     lk_weights_unload(m->files.text_weights);
     LK_TRY(build_small(p, error));
@@ -206,10 +223,7 @@ likeness_status lk_memory_settle(likeness_model *model, const lk_memory_wish *wi
 
 void lk_memory_release(likeness_model *model) {
     if (!model->arena) return;
-    for (int i = 0; i < 2; i++) {
-        lk_network_close(&model->flow[i].net);
-        lk_network_close(&model->picture[i].net);
-    }
+    close_large(model);
     lk_arena_destroy(model->arena);
     model->arena = NULL;
 }

@@ -477,6 +477,26 @@ static void little_memory(void **state) {
     print_message("guidance takes %.0f KiB, one network at a time %.0f, in pieces %.0f\n", (double)all / 1024,
                   (double)sparing / 1024, (double)least / 1024);
     assert_true(least > 0 && least < sparing);
+    /* What an earlier picture has left on the device makes room. */
+    likeness_options options = {.cache = "", .max_memory = least + (64 << 10)};
+    likeness_context *c;
+    likeness_model *m;
+    likeness_image image;
+    likeness_personalize_result r;
+    if (likeness_open(&options, &c) != LIKENESS_OK) fail_msg("%s", likeness_message(c));
+    if (likeness_load(c, TINY, &m) != LIKENESS_OK) fail_msg("%s", likeness_message(c));
+    if (likeness_generate(m, &params.base, &image) != LIKENESS_OK) fail_msg("%s", likeness_message(c));
+    if (likeness_personalize(m, &params, &r) != LIKENESS_OK) fail_msg("%s", likeness_message(c));
+    assert_true(same_bytes(&wanted.guided, &r.guided));
+    likeness_image_free(&image);
+    likeness_personalize_result_free(&r);
+    likeness_unload(m);
+    likeness_close(c);
+    /* A picture to begin from is part of the plan. */
+    params.base.init_image = &reference;
+    ok(likeness_personalize(model, &params, &r));
+    assert_true(with_memory(0, params, &r) > 0);
+    likeness_personalize_result_free(&r);
     likeness_personalize_result_free(&wanted);
 }
 
