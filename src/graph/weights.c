@@ -9,8 +9,6 @@
 
 #include <string.h>
 
-#define WEIGHT_BLOCK ((uint64_t)256 << 20) /* a device allocation of weights, at most */
-
 lk_weights *lk_weights_create(bool precise) {
     lk_weights *weights = lk_alloc(1, sizeof *weights);
     if (weights) weights->precise = precise;
@@ -265,19 +263,34 @@ static likeness_status upload_one(lk_weights *weights, lk_weight *weight, lk_err
     return status;
 }
 
+/* Bytes of the weights from `first` on that are not on the device yet, as many as fit into one block: blocks are filled
+ * to the last byte, and a set takes what lk_weights_missing_bytes says. */
+static uint64_t next_block(const lk_weights *weights, int32_t first, uint64_t most) {
+    uint64_t sum = 0;
+    for (int32_t i = first; i < weights->count; i++) {
+        if (weights->items[i].uploaded) continue;
+        uint64_t bytes = device_bytes(&weights->items[i]);
+        if (sum > 0 && sum + bytes > most) break;
+        sum += bytes;
+    }
+    return sum;
+}
+
 likeness_status lk_weights_upload(lk_weights *weights, lk_device *device, lk_error *error) {
     if (weights->device && weights->device != device)
         return lk_fail(error, LIKENESS_INTERNAL, "the weights are on another device");
-    uint64_t missing = lk_weights_missing_bytes(weights);
+    uint64_t room = 0; /* in the block that is being filled */
     if (!weights->pool) LK_TRY(lk_pool_create(device, 0, "weights", &weights->pool, error));
     weights->device = device;
     for (int32_t i = 0; i < weights->count; i++) {
         lk_weight *weight = &weights->items[i];
         if (weight->uploaded) continue;
-        /* A set takes no more than it needs, also what comes to it later. */
-        lk_pool_set_block(weights->pool, missing < WEIGHT_BLOCK ? missing : WEIGHT_BLOCK);
+        if (room < device_bytes(weight)) {
+            room = next_block(weights, i, lk_device_caps(device)->max_block);
+            lk_pool_set_block(weights->pool, room);
+        }
         LK_TRY(upload_one(weights, weight, error));
-        missing -= device_bytes(weight);
+        room -= room < device_bytes(weight) ? room : device_bytes(weight);
     }
     return LIKENESS_OK;
 }
