@@ -2,11 +2,7 @@
  * networks of tests/reference/face_networks.py: values against an independent PyTorch loop (guided_faces.py), P20 of
  * the RectifID spec, a face that is never found, references without or with several faces, consent, refusals, leaks.
  * Needs a Vulkan device; skipped aloud without one. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "support/fixture.h"
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -60,17 +56,9 @@ static likeness_personalize_params guided(int iterations) {
 }
 
 static float *truth(const char *name, const char *what, size_t count) {
-    lk_error error = LK_ERROR_INIT;
-    lk_safetensors file;
     char key[64];
-    float *values = malloc(count * sizeof *values);
-    if (lk_safetensors_open(&file, FACES "guided.safetensors", &error) != LIKENESS_OK) fail_msg("%s", error.message);
     snprintf(key, sizeof key, "%s.%s", name, what);
-    const lk_safetensor *tensor = lk_safetensors_find(&file, key);
-    if (!tensor || tensor->elements != count) fail_msg("%s", key);
-    assert_int_equal(lk_safetensor_to_f32(tensor, values, &error), LIKENESS_OK);
-    lk_safetensors_close(&file);
-    return values;
+    return fixture_values(FACES "guided.safetensors", key, count);
 }
 
 /* Losses and lengths of all gradients within 1e-4, the picture rounded to the nearest. */
@@ -455,7 +443,7 @@ static int leave_nothing(void **state) {
     likeness_image_free(&micah);
     likeness_image_free(&lorelei);
     likeness_close(context);
-    return lk_memory_live() == 0 ? 0 : 1;
+    return nothing_left();
 }
 
 int main(void) {

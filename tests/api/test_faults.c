@@ -4,11 +4,7 @@
  *
  * 50 random n; with LIKENESS_TEST_ALL every n of the calls. Without Cameo's weights the tiny model of tests/data/models
  * stands in. Needs a Vulkan device. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "support/fixture.h"
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -169,7 +165,7 @@ static int stop(void **state) {
     lk_free(wanted[0]);
     lk_free(wanted[1]);
     likeness_close(keeper);
-    return lk_memory_live() == 0 && lk_device_validation_count() == 0 ? 0 : -1;
+    return nothing_left();
 }
 
 int main(void) {

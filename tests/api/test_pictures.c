@@ -1,11 +1,7 @@
 /* tests/api/test_pictures.c - generate, personalize and compare through the public interface, on the tiny model of
  * tests/reference/tiny.py: values against diffusers and an independent PyTorch loop, byte invariants, refusals,
  * interruption, non-finite weights, a lost device, leaks. Needs a Vulkan device; skipped aloud without one. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "support/fixture.h"
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -42,18 +38,7 @@ static void ok(likeness_status status) {
     if (status != LIKENESS_OK) fail_msg("status %d: %s", (int)status, likeness_message(context));
 }
 
-static float *truth(const char *name, size_t count) {
-    lk_error error = LK_ERROR_INIT;
-    lk_safetensors file;
-    float *values = malloc(count * sizeof *values);
-    if (lk_safetensors_open(&file, TINY "/case.safetensors", &error) != LIKENESS_OK) fail_msg("%s", error.message);
-    const lk_safetensor *tensor = lk_safetensors_find(&file, name);
-    assert_non_null(tensor);
-    assert_int_equal(tensor->elements, count);
-    assert_int_equal(lk_safetensor_to_f32(tensor, values, &error), LIKENESS_OK);
-    lk_safetensors_close(&file);
-    return values;
-}
+static float *truth(const char *name, size_t count) { return fixture_values(TINY "/case.safetensors", name, count); }
 
 /* An 8-bit picture against planes of a float one: rounding may move a value by half, or fall to the other side. */
 static void same_picture(const likeness_image *image, const char *name) {
@@ -599,19 +584,12 @@ static int start(void **state) {
     return 0;
 }
 
-/* Everything that was taken is given back, and the validation layer, where it is on, has said nothing. */
 static int end(void **state) {
     (void)state;
     likeness_image_free(&reference);
     likeness_unload(model);
     likeness_close(context);
-    if (lk_device_validation_count() > 0) {
-        printf("validation: %s\n", lk_device_validation_last());
-        return -1;
-    }
-    if (lk_memory_live() == 0) return 0;
-    printf("%lld blocks of memory were not given back\n", (long long)lk_memory_live());
-    return -1;
+    return nothing_left();
 }
 
 int main(void) {

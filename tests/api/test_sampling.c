@@ -2,11 +2,7 @@
  * guidance: latents after each step against diffusers' schedulers and PeRFlow's formulas, five iterations of guidance
  * through PeRFlow, pictures made again from their settings, refusals (fixture: tests/reference/tiny_sampling.py). Needs
  * a Vulkan device; skipped aloud without one. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "support/fixture.h"
 
 #include "api/memory_plan.h"
 #include "base/file.h"
@@ -354,13 +350,7 @@ static int end(void **state) {
     likeness_close(context);
     snprintf(command, sizeof command, "rm -rf %s", folder);
     if (system(command) != 0) return -1;
-    if (lk_device_validation_count() > 0) {
-        printf("validation: %s\n", lk_device_validation_last());
-        return -1;
-    }
-    if (lk_memory_live() == 0) return 0;
-    printf("%lld blocks of memory were not given back\n", (long long)lk_memory_live());
-    return -1;
+    return nothing_left();
 }
 
 int main(void) {

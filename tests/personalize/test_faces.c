@@ -1,10 +1,6 @@
 /* tests/personalize/test_faces.c - alignment (P19 of the RectifID spec), who is who, and what happens when a face is
  * not found (P18, both behaviours). No device, no network. Fixture: tests/reference/faces.py. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "support/fixture.h"
 
 #include "graph/build.h"
 #include "io/resize.h"
@@ -20,18 +16,7 @@
 #include <string.h>
 
 static float *fixture(const char *name, size_t count) {
-    lk_error error = LK_ERROR_INIT;
-    lk_safetensors file;
-    float *values = malloc(count * sizeof *values);
-    if (lk_safetensors_open(&file, LIKENESS_SOURCE_DIR "/tests/data/models/faces/case.safetensors", &error) !=
-        LIKENESS_OK)
-        fail_msg("%s", error.message);
-    const lk_safetensor *tensor = lk_safetensors_find(&file, name);
-    assert_non_null(tensor);
-    assert_int_equal(tensor->elements, count);
-    assert_int_equal(lk_safetensor_to_f32(tensor, values, &error), LIKENESS_OK);
-    lk_safetensors_close(&file);
-    return values;
+    return fixture_values(LIKENESS_SOURCE_DIR "/tests/data/models/faces/case.safetensors", name, count);
 }
 
 static void apply(const double theta[6], double x, double y, double at[2]) {
